@@ -1,0 +1,30 @@
+//! The tensor layer of learned Markov chains and energy-based generative models.
+//!
+//! Everything that two methods share lives here, on top of candle: named seed streams and
+//! reproducible noise, an ordered parameter store, layers, distributions, transition operators and
+//! chains, estimators of likelihoods along a path, optimisers, training state, checkpoints.
+
+#![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare bits and exact limits"))]
+
+pub mod chain;
+pub mod checkpoint;
+pub mod density;
+pub mod device;
+pub mod dist;
+pub mod error;
+pub mod hub;
+pub mod nn;
+pub mod noise;
+pub mod ops;
+pub mod optim;
+pub mod params;
+pub mod schedule;
+pub mod seed;
+#[cfg(test)]
+mod testing;
+pub mod train;
+
+pub use error::{Error, Result};
+pub use noise::{HostNoise, Noise, NoiseState};
+pub use params::ParamStore;
+pub use seed::Seed;

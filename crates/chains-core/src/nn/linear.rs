@@ -1,0 +1,64 @@
+//! The dense layer.
+
+use candle_core::Tensor;
+use candle_nn::{Init, VarBuilder};
+
+use crate::{error::Result, ops};
+
+/// How a dense layer's weight begins; its bias begins at zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LinearInit {
+    /// Uniform with limit `sqrt(6 / (in + out))` (Glorot and Bengio 2010, equation 16).
+    GlorotUniform,
+    /// Normal with mean zero and this standard deviation.
+    Normal(f64),
+}
+
+/// `x weight^T + bias`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Asks `vb` for `weight`, `(output, input)`, and, if wanted, `bias`, `(output,)`.
+    ///
+    /// # Errors
+    /// If the builder holds tensors of other shapes.
+    pub fn new(
+        input: usize,
+        output: usize,
+        bias: bool,
+        init: LinearInit,
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
+        let hint = match init {
+            LinearInit::GlorotUniform => {
+                let limit = (6.0 / (input + output) as f64).sqrt();
+                Init::Uniform { lo: -limit, up: limit }
+            }
+            LinearInit::Normal(stdev) => Init::Randn { mean: 0.0, stdev },
+        };
+        let weight = vb.get_with_hints((output, input), "weight", hint)?;
+        let bias =
+            if bias { Some(vb.get_with_hints(output, "bias", Init::Const(0.0))?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    /// `(b, input)` -> `(b, output)`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for another input.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+
+    /// The same layer on an input whose result is known already; see [`ops::linear_known`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for another input or value.
+    pub fn forward_known(&self, x: &Tensor, value: &Tensor) -> Result<Tensor> {
+        ops::linear_known(x, &self.weight, self.bias.as_ref(), value)
+    }
+}

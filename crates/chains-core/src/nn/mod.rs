@@ -1,0 +1,11 @@
+//! Layers on [`crate::ops`]. Tensor names and shapes follow PyTorch.
+
+mod conv;
+mod linear;
+mod step_norm;
+#[cfg(test)]
+mod tests;
+
+pub use conv::ConvTranspose2d;
+pub use linear::{Linear, LinearInit};
+pub use step_norm::{MomentAverage, Statistics, StepNorm, StepNormConfig};

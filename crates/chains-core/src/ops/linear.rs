@@ -1,0 +1,224 @@
+//! The affine map.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+
+use super::{
+    fused,
+    kernel::{MatRef, product},
+    slice, with_values,
+};
+use crate::error::{Error, Result};
+
+/// `x weight^T + bias`.
+///
+/// # Shapes
+/// `x`: `(b, in)`; `weight`: `(out, in)`, as in PyTorch; `bias`: `(out,)`; the result `(b, out)`.
+///
+/// # Errors
+/// [`Error::Shape`] if the operands do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    check(x, weight, bias)?;
+    let operands = [x, weight, bias.unwrap_or(weight)];
+    if !fused(&operands) {
+        let y = x.matmul(&weight.t()?)?;
+        return Ok(match bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        });
+    }
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    Ok(match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Affine::default())?,
+        None => x.apply_op2(&weight, Affine::default())?,
+    })
+}
+
+/// [`linear`] whose value is known already: records the graph and computes nothing.
+///
+/// For objectives whose forward pass was made without a graph: the backward pass then needs no
+/// second product. Where no fused kernel applies the value is computed again.
+///
+/// # Shapes
+/// As [`linear`]; `value` is its result for these operands, `(b, out)`.
+///
+/// # Errors
+/// [`Error::Shape`] if the operands do not fit.
+pub fn linear_known(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    value: &Tensor,
+) -> Result<Tensor> {
+    check(x, weight, bias)?;
+    if value.dims() != [x.dims()[0], weight.dims()[0]] {
+        return Err(Error::Shape {
+            what: "known value of a linear map",
+            expected: format!("({}, {})", x.dims()[0], weight.dims()[0]),
+            got: value.dims().to_vec(),
+        });
+    }
+    if !fused(&[x, weight, bias.unwrap_or(weight), value]) {
+        return linear(x, weight, bias);
+    }
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let op = Affine { known: Some(value.detach().contiguous()?) };
+    Ok(match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
+        None => x.apply_op2(&weight, op)?,
+    })
+}
+
+fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+    if x.rank() != 2 || weight.rank() != 2 || x.dims()[1] != weight.dims()[1] {
+        return Err(Error::Shape {
+            what: "linear",
+            expected: format!("(b, in) for a weight (out, in) = {:?}", weight.dims()),
+            got: x.dims().to_vec(),
+        });
+    }
+    match bias {
+        Some(bias) if bias.dims() != [weight.dims()[0]] => Err(Error::Shape {
+            what: "bias of a linear map",
+            expected: format!("({},)", weight.dims()[0]),
+            got: bias.dims().to_vec(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Default)]
+struct Affine {
+    /// The value, if it was computed before.
+    known: Option<Tensor>,
+}
+
+impl Affine {
+    fn value(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        axes: [usize; 3],
+    ) -> candle_core::Result<Vec<f32>> {
+        match &self.known {
+            Some(known) => with_values([known], |[values]| Ok(values.to_vec())),
+            None => Ok(Self::forward(x, weight, bias, axes)),
+        }
+    }
+
+    /// `axes`: batch, input and output.
+    fn forward(
+        x: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        [b, inner, out]: [usize; 3],
+    ) -> Vec<f32> {
+        let mut y = vec![0.0; b * out];
+        product(MatRef::new(x, b, inner), MatRef::new(weight, out, inner).t(), &mut y);
+        if let Some(bias) = bias {
+            for row in y.chunks_exact_mut(out.max(1)) {
+                row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+            }
+        }
+        y
+    }
+
+    fn backward(
+        x: &Tensor,
+        weight: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let ((b, inner), out) = (x.dims2()?, weight.dim(0)?);
+        with_values([x, weight, grad], |[xs, ws, gs]| {
+            let gs = MatRef::new(gs, b, out);
+            let gx = if x.track_op() {
+                let mut gx = vec![0.0; b * inner];
+                product(gs, MatRef::new(ws, out, inner), &mut gx);
+                Some(Tensor::from_vec(gx, (b, inner), x.device())?)
+            } else {
+                None
+            };
+            let gw = if weight.track_op() {
+                let mut gw = vec![0.0; out * inner];
+                product(gs.t(), MatRef::new(xs, b, inner), &mut gw);
+                Some(Tensor::from_vec(gw, (out, inner), x.device())?)
+            } else {
+                None
+            };
+            Ok((gx, gw))
+        })
+    }
+}
+
+impl CustomOp2 for Affine {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        weight: &CpuStorage,
+        lw: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let ((b, inner), out) = (lx.shape().dims2()?, lw.dims()[0]);
+        let y = self.value(slice(x, lx)?, slice(weight, lw)?, None, [b, inner, out])?;
+        Ok((CpuStorage::F32(y), (b, out).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        Self::backward(x, weight, grad)
+    }
+}
+
+impl CustomOp3 for Affine {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        weight: &CpuStorage,
+        lw: &Layout,
+        bias: &CpuStorage,
+        lb: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let ((b, inner), out) = (lx.shape().dims2()?, lw.dims()[0]);
+        let bias = Some(slice(bias, lb)?);
+        let y = self.value(slice(x, lx)?, slice(weight, lw)?, bias, [b, inner, out])?;
+        Ok((CpuStorage::F32(y), (b, out).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (gx, gw) = Self::backward(x, weight, grad)?;
+        let gb = if bias.track_op() {
+            let out = bias.dim(0)?;
+            Some(with_values([grad], |[gs]| {
+                let mut sum = vec![0.0; out];
+                for row in gs.chunks_exact(out.max(1)) {
+                    sum.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+                }
+                Tensor::from_vec(sum, out, bias.device())
+            })?)
+        } else {
+            None
+        };
+        Ok((gx, gw, gb))
+    }
+}

@@ -1,0 +1,8 @@
+//! The fused kernels against the composed path in f64, and that path against central differences.
+
+mod affine;
+mod conv;
+mod gaussian;
+mod norm;
+mod pointwise;
+mod update;

@@ -1,0 +1,86 @@
+//! The optimiser's arithmetic.
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use crate::{
+    Error, Result,
+    ops::{AdamStep, adam_step},
+    testing::{assert_close, normal, on_devices, values},
+};
+
+on_devices!(adam_in_f32_equals_f64, a_strided_gradient_is_read_in_its_own_order);
+
+fn constants(step: i32) -> AdamStep {
+    let (beta1, beta2) = (0.9, 0.99);
+    let step_size = 0.01 / (1.0 - 0.9_f64.powi(step));
+    AdamStep { beta1, beta2, step_size, correction: 1.0 - 0.99_f64.powi(step), eps: 1e-8 }
+}
+
+/// Parameter and moments after five steps along fixed gradients.
+fn five_steps(n: usize, dtype: DType, device: &Device) -> Result<[Vec<f64>; 3]> {
+    let convert = |t: Tensor| -> Result<Tensor> { Ok(t.to_dtype(dtype)?.to_device(device)?) };
+    let parameter = Var::from_tensor(&convert(normal("parameter", n))?)?;
+    let (m, v) = (Var::zeros(n, dtype, device)?, Var::zeros(n, dtype, device)?);
+    for step in 1..=5 {
+        let grad = convert(normal(&format!("gradient {step}"), n))?;
+        adam_step(&parameter, &grad, &m, &v, constants(step))?;
+    }
+    Ok([&parameter, &m, &v].map(|var| values(var.as_tensor())))
+}
+
+fn adam_in_f32_equals_f64(device: &Device) -> Result<()> {
+    for n in [1, 1000, 40_000] {
+        let want = five_steps(n, DType::F64, &Device::Cpu)?;
+        let got = five_steps(n, DType::F32, device)?;
+        for (what, (got, want)) in ["parameter", "m", "v"].iter().zip(got.iter().zip(&want)) {
+            assert_close(what, got, want, 2e-6);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn adam_in_f64_follows_algorithm_1() -> Result<()> {
+    let got = five_steps(3, DType::F64, &Device::Cpu)?;
+    let mut p = values(&normal("parameter", 3));
+    let (mut m, mut v) = ([0.0_f64; 3], [0.0_f64; 3]);
+    for step in 1..=5 {
+        let g = values(&normal(&format!("gradient {step}"), 3));
+        for i in 0..3 {
+            m[i] = 0.9 * m[i] + 0.1 * g[i];
+            v[i] = 0.99 * v[i] + 0.01 * g[i] * g[i];
+            let corrected = (v[i] / (1.0 - 0.99_f64.powi(step))).sqrt();
+            p[i] -= 0.01 * (m[i] / (1.0 - 0.9_f64.powi(step))) / (corrected + 1e-8);
+        }
+    }
+    assert_close("parameter", &got[0], &p, 1e-13);
+    assert_close("m", &got[1], &m, 1e-13);
+    assert_close("v", &got[2], &v, 1e-13);
+    Ok(())
+}
+
+fn a_strided_gradient_is_read_in_its_own_order(device: &Device) -> Result<()> {
+    let grad = normal("gradient", (3, 4)).to_dtype(DType::F32)?.to_device(device)?;
+    let run = |grad: &Tensor| -> Result<Vec<f64>> {
+        let [p, m, v] = [(); 3].map(|()| Var::zeros((4, 3), DType::F32, device));
+        let (p, m, v) = (p?, m?, v?);
+        adam_step(&p, grad, &m, &v, constants(1))?;
+        Ok(values(m.as_tensor()))
+    };
+    assert_eq!(run(&grad.t()?)?, run(&grad.t()?.contiguous()?)?);
+    Ok(())
+}
+
+#[test]
+fn shapes_that_differ_are_an_error_and_move_nothing() -> Result<()> {
+    let zeros = |n: usize| Var::zeros(n, DType::F32, &Device::Cpu);
+    let (p, m, v, grad) = (zeros(4)?, zeros(4)?, zeros(4)?, zeros(3)?);
+    let ones = p.as_tensor().ones_like()?;
+    let error = adam_step(&p, grad.as_tensor(), &m, &v, constants(1)).unwrap_err();
+    assert!(matches!(error, Error::Shape { what: "gradient", .. }), "{error}");
+    assert!(adam_step(&p, &ones, &grad, &v, constants(1)).is_err());
+    assert!(adam_step(&p, &ones, &m, &grad, constants(1)).is_err());
+    assert_eq!(p.to_vec1::<f32>()?, [0.0; 4]);
+    assert_eq!(m.to_vec1::<f32>()?, [0.0; 4]);
+    Ok(())
+}

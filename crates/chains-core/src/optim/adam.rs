@@ -1,0 +1,222 @@
+//! Adam.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var, backprop::GradStore};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    ops::{AdamStep, adam_step},
+    params::ParamStore,
+};
+
+/// Constants of Adam; no weight decay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+}
+
+impl AdamConfig {
+    /// The defaults of Kingma and Ba 2015, Algorithm 1: 0.9, 0.999, 1e-8.
+    pub const fn standard() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+    }
+}
+
+/// Adam (Kingma and Ba 2015, Algorithm 1), in place, its moments kept by parameter name.
+///
+/// A parameter without a gradient is left alone, its moments too.
+pub struct Adam {
+    config: AdamConfig,
+    steps: u64,
+    moments: BTreeMap<String, (Var, Var)>,
+}
+
+impl Adam {
+    /// Adam before its first step.
+    pub fn new(config: AdamConfig) -> Self {
+        Self { config, steps: 0, moments: BTreeMap::new() }
+    }
+
+    /// Steps made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Moves every trainable variable of `store` against its gradient.
+    ///
+    /// # Errors
+    /// If a gradient has another shape than its parameter.
+    pub fn step(
+        &mut self,
+        store: &ParamStore,
+        grads: &GradStore,
+        learning_rate: f64,
+    ) -> Result<()> {
+        self.steps += 1;
+        let AdamConfig { beta1, beta2, eps } = self.config;
+        let count = i32::try_from(self.steps).unwrap_or(i32::MAX);
+        let constants = AdamStep {
+            beta1,
+            beta2,
+            step_size: learning_rate / (1.0 - beta1.powi(count)),
+            correction: 1.0 - beta2.powi(count),
+            eps,
+        };
+        for (name, var) in store.trainable() {
+            let Some(grad) = grads.get(var.as_tensor()) else { continue };
+            let (m, v) = match self.moments.get(&name) {
+                Some(moments) => moments,
+                None => {
+                    let zero = || Var::zeros(var.shape(), var.dtype(), var.device());
+                    self.moments.entry(name).or_insert((zero()?, zero()?))
+                }
+            };
+            adam_step(&var, grad, m, v, constants)?;
+        }
+        Ok(())
+    }
+
+    /// The moments under `adam.m.<name>` and `adam.v.<name>`; with [`Adam::steps`] the whole state.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let pairs = self.moments.iter().flat_map(|(name, (m, v))| {
+            [(format!("adam.m.{name}"), m), (format!("adam.v.{name}"), v)]
+        });
+        pairs.map(|(name, var)| (name, var.as_detached_tensor())).collect()
+    }
+
+    /// Takes a state written by [`Adam::tensors`] for the variables of `store`; names without the
+    /// prefix `adam.` are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a moment without its parameter, partner or shape.
+    pub fn restore(
+        config: AdamConfig,
+        steps: u64,
+        tensors: &BTreeMap<String, Tensor>,
+        store: &ParamStore,
+    ) -> Result<Self> {
+        let bad = |reason| Error::Config { field: "adam", reason };
+        let mut second = tensors.keys().filter_map(|name| name.strip_prefix("adam.v."));
+        if let Some(name) = second.find(|name| !tensors.contains_key(&format!("adam.m.{name}"))) {
+            return Err(bad(format!("`{name}` has no first moment")));
+        }
+        let mut moments = BTreeMap::new();
+        for (name, m) in tensors {
+            let Some(name) = name.strip_prefix("adam.m.") else { continue };
+            let v = tensors
+                .get(&format!("adam.v.{name}"))
+                .ok_or_else(|| bad(format!("`{name}` has no second moment")))?;
+            let var = store.get(name).ok_or_else(|| bad(format!("`{name}` is no parameter")))?;
+            if m.dims() != var.dims() || v.dims() != var.dims() {
+                return Err(bad(format!("moments of `{name}` are not {:?}", var.dims())));
+            }
+            moments.insert(name.to_owned(), (Var::from_tensor(m)?, Var::from_tensor(v)?));
+        }
+        Ok(Self { config, steps, moments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use candle_nn::Init;
+
+    use super::*;
+    use crate::seed::Seed;
+
+    fn quadratic(store: &ParamStore, adam: &mut Adam, steps: usize) -> Result<Vec<f32>> {
+        for _ in 0..steps {
+            let x = store.builder().get(2, "x")?;
+            let loss = (x.sqr()? * 0.5)?.sum_all()?;
+            adam.step(store, &loss.backward()?, 0.1)?;
+        }
+        Ok(store.get("x").unwrap().to_vec1()?)
+    }
+
+    fn store() -> Result<ParamStore> {
+        let store = ParamStore::new(Seed::new(0), DType::F32, &Device::Cpu);
+        store.builder().get_with_hints(2, "x", Init::Const(2.0))?;
+        Ok(store)
+    }
+
+    #[test]
+    fn steps_follow_algorithm_1() -> Result<()> {
+        let (store, mut adam) = (store()?, Adam::new(AdamConfig::standard()));
+        let got = quadratic(&store, &mut adam, 3)?;
+        // The same recursion in f64.
+        let (mut x, mut m, mut v) = (2.0_f64, 0.0, 0.0);
+        for t in 1..=3 {
+            m = 0.9 * m + 0.1 * x;
+            v = 0.999 * v + 0.001 * x * x;
+            let (mh, vh) = (m / (1.0 - 0.9_f64.powi(t)), v / (1.0 - 0.999_f64.powi(t)));
+            x -= 0.1 * mh / (vh.sqrt() + 1e-8);
+        }
+        assert!((f64::from(got[0]) - x).abs() < 1e-6, "{got:?} {x}");
+        // The first step of Adam has the size of the learning rate.
+        assert!(
+            (quadratic(&self::store()?, &mut Adam::new(AdamConfig::standard()), 1)?[0] - 1.9).abs()
+                < 1e-6
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_with_the_same_bits() -> Result<()> {
+        let (a, mut adam) = (store()?, Adam::new(AdamConfig::standard()));
+        quadratic(&a, &mut adam, 2)?;
+        let tensors = adam.tensors().into_iter().map(|(n, t)| (n, t.copy().unwrap())).collect();
+        let b = store()?;
+        b.get("x").unwrap().set(&a.get("x").unwrap().as_tensor().copy()?)?;
+        let mut other = Adam::restore(AdamConfig::standard(), adam.steps(), &tensors, &b)?;
+        assert_eq!(quadratic(&a, &mut adam, 3)?, quadratic(&b, &mut other, 3)?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_is_named() -> Result<()> {
+        let (a, mut adam) = (store()?, Adam::new(AdamConfig::standard()));
+        quadratic(&a, &mut adam, 1)?;
+        let good: BTreeMap<_, _> = adam.tensors().into_iter().collect();
+        let without = |name: &str| {
+            let mut tensors = good.clone();
+            tensors.remove(name);
+            tensors
+        };
+        let mut short = good.clone();
+        short.insert("adam.v.x".into(), Tensor::zeros(3, DType::F32, &Device::Cpu)?);
+        let mut stranger = good.clone();
+        for name in ["adam.m.y", "adam.v.y"] {
+            stranger.insert(name.into(), Tensor::zeros(2, DType::F32, &Device::Cpu)?);
+        }
+        for (tensors, words) in [
+            (without("adam.v.x"), "`x` has no second moment"),
+            (stranger, "`y` is no parameter"),
+            (short, "moments of `x` are not [2]"),
+            (without("adam.m.x"), "`x` has no first moment"),
+        ] {
+            let result = Adam::restore(AdamConfig::standard(), 1, &tensors, &a);
+            let message = result.err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(message.contains(words), "{words}: {message:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_parameter_without_gradient_stays() -> Result<()> {
+        let store = store()?;
+        store.builder().get_with_hints(1, "y", Init::Const(5.0))?;
+        let mut adam = Adam::new(AdamConfig::standard());
+        quadratic(&store, &mut adam, 2)?;
+        assert_eq!(store.get("y").unwrap().to_vec1::<f32>()?, [5.0]);
+        assert_eq!(adam.tensors().len(), 2);
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Schedules: values with closed forms.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The infusion rate `alpha_t = clamp(initial + t * increment, 0, 1)`, `t = 0, 1, ..`
+/// (infusion training, section 2.3.1, footnote 2).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InfusionRate {
+    /// `alpha_0`.
+    pub initial: f64,
+    /// `omega`; 0 is the constant schedule.
+    pub increment: f64,
+    /// Use the index of the published code, whose state `t > 0` has the rate of `t - 1`.
+    pub code_shift: bool,
+}
+
+impl InfusionRate {
+    /// `alpha_0 + t * omega` with the paper's index.
+    pub const fn increasing(initial: f64, increment: f64) -> Self {
+        Self { initial, increment, code_shift: false }
+    }
+
+    /// The same rate at every step.
+    pub const fn constant(rate: f64) -> Self {
+        Self { initial: rate, increment: 0.0, code_shift: false }
+    }
+
+    /// The probability with which each dimension of `z_t` is infused.
+    pub fn at(&self, t: usize) -> f64 {
+        let t = if self.code_shift { t.saturating_sub(1) } else { t };
+        (self.initial + t as f64 * self.increment).clamp(0.0, 1.0)
+    }
+
+    /// # Errors
+    /// [`Error::Config`] if the initial rate is no probability or the increment is not finite.
+    pub fn validate(&self) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.initial) {
+            let reason = format!("{} is not a probability", self.initial);
+            return Err(Error::Config { field: "rate.initial", reason });
+        }
+        if !self.increment.is_finite() {
+            return Err(Error::Config { field: "rate.increment", reason: "must be finite".into() });
+        }
+        Ok(())
+    }
+}
+
+/// The learning rate over a training of known length.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum LearningRate {
+    /// Always `value`.
+    Constant {
+        /// The rate.
+        value: f64,
+    },
+    /// Linear warm-up over `warmup` updates to `value`, then half a cosine down to `last`.
+    Cosine {
+        /// The highest rate.
+        value: f64,
+        /// The rate at the end.
+        last: f64,
+        /// Updates until the highest rate.
+        warmup: usize,
+    },
+}
+
+impl LearningRate {
+    /// The rate of update `update` (from 0) of `total`.
+    pub fn at(&self, update: usize, total: usize) -> f64 {
+        match *self {
+            Self::Constant { value } => value,
+            Self::Cosine { value, last, warmup } => {
+                if update < warmup {
+                    return value * (update + 1) as f64 / warmup as f64;
+                }
+                let span = total.saturating_sub(warmup + 1).max(1) as f64;
+                let share = ((update - warmup) as f64 / span).min(1.0);
+                last + (value - last) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+            }
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Config`] if a rate is negative or not finite.
+    pub fn validate(&self) -> Result<()> {
+        let (value, last) = match *self {
+            Self::Constant { value } => (value, value),
+            Self::Cosine { value, last, .. } => (value, last),
+        };
+        if [value, last].iter().all(|rate| rate.is_finite() && *rate >= 0.0) {
+            return Ok(());
+        }
+        let reason = format!("{value} and {last} must be finite and not negative");
+        Err(Error::Config { field: "learning_rate", reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infusion_rates_follow_the_papers_examples() {
+        // T = 15, omega = 0.01: 0, 0.01, ..., 0.14; T = 20, omega = 0.02: 0 ... 0.38.
+        let mnist = InfusionRate::increasing(0.0, 0.01);
+        assert!((0..15).all(|t| (mnist.at(t) - 0.01 * t as f64).abs() < 1e-15));
+        assert!((InfusionRate::increasing(0.0, 0.02).at(19) - 0.38).abs() < 1e-15);
+        // The code's index: alpha_0 twice.
+        let code = InfusionRate { code_shift: true, ..InfusionRate::increasing(0.02, 0.02) };
+        let rates: Vec<_> = (0..4).map(|t| (code.at(t) * 100.0).round()).collect();
+        assert_eq!(rates, [2.0, 2.0, 4.0, 6.0]);
+    }
+
+    #[test]
+    fn rates_stay_probabilities() {
+        let rate = InfusionRate::increasing(0.5, 0.2);
+        assert!((rate.at(10) - 1.0).abs() < f64::EPSILON);
+        assert!(InfusionRate::increasing(-0.1, 0.0).validate().is_err());
+        assert!(InfusionRate::increasing(f64::NAN, 0.0).validate().is_err());
+        assert!(InfusionRate::increasing(0.0, f64::INFINITY).validate().is_err());
+    }
+
+    #[test]
+    fn learning_rates_survive_odd_lengths_and_say_what_is_wrong() {
+        let constant = LearningRate::Constant { value: 0.25 };
+        assert!([(0, 0), (7, 5)].iter().all(|(u, n)| (constant.at(*u, *n) - 0.25).abs() < 1e-15));
+        // A warm-up longer than the training, none at all, and a training of one update.
+        let long = LearningRate::Cosine { value: 1.0, last: 0.0, warmup: 10 };
+        assert!((long.at(4, 5) - 0.5).abs() < 1e-15);
+        let none = LearningRate::Cosine { value: 1.0, last: 0.0, warmup: 0 };
+        assert!((none.at(0, 1) - 1.0).abs() < 1e-15 && none.at(1, 1).abs() < 1e-15);
+        let rates: Vec<_> = (0..100).map(|u| none.at(u, 100)).collect();
+        assert!(rates.is_sorted_by(|a, b| a > b));
+        assert!(none.validate().is_ok() && constant.validate().is_ok());
+        for value in [-0.1, f64::NAN, f64::INFINITY] {
+            assert!(LearningRate::Constant { value }.validate().is_err());
+            let cosine = LearningRate::Cosine { value: 0.1, last: value, warmup: 0 };
+            assert!(cosine.validate().unwrap_err().to_string().contains("learning_rate"));
+        }
+    }
+
+    #[test]
+    fn configs_are_written_by_kind_and_read_strictly() {
+        let rate = LearningRate::Cosine { value: 0.5, last: 0.0, warmup: 3 };
+        let text = serde_json::to_string(&rate).unwrap();
+        assert_eq!(text, r#"{"kind":"cosine","value":0.5,"last":0.0,"warmup":3}"#);
+        assert_eq!(serde_json::from_str::<LearningRate>(&text).unwrap(), rate);
+        let extra = r#"{"kind":"constant","value":0.5,"warmup":3}"#;
+        assert!(serde_json::from_str::<LearningRate>(extra).is_err());
+    }
+
+    #[test]
+    fn the_cosine_begins_and_ends_where_it_should() {
+        let rate = LearningRate::Cosine { value: 1.0, last: 0.1, warmup: 10 };
+        assert!((rate.at(0, 111) - 0.1).abs() < 1e-12);
+        assert!((rate.at(10, 111) - 1.0).abs() < 1e-12);
+        assert!((rate.at(60, 111) - 0.55).abs() < 1e-12);
+        assert!((rate.at(110, 111) - 0.1).abs() < 1e-12);
+        assert!((rate.at(500, 111) - 0.1).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,7 @@
+//! What training loops share: events and their observers, and state that resumes exactly.
+
+mod event;
+mod state;
+
+pub use event::{Event, Observer};
+pub use state::{Progress, StateDir};

@@ -1,0 +1,54 @@
+//! Variational annealing: generators trained along a path of temperatures.
+//!
+//! C. Tao, S. Dai, L. Chen, K. Bai, J. Chen, C. Liu, R. Zhang, G. Bobashev, L. Carin, *Variational
+//! Annealing of GANs: A Langevin Perspective*, ICML 2019 (PMLR volume 97).
+//!
+//! **Not implemented yet.** The crate holds its place in the workspace and has no public items; this
+//! page says what it is for.
+//!
+//! # The method
+//!
+//! Langevin dynamics at inverse temperature `beta` on the potential `-log mu` settle at a density
+//! proportional to `mu^beta`. The paper reads regularised GAN objectives as the same thing: with
+//! `q` the generator's density, both
+//!
+//! ```text
+//! KL(q || mu) - lambda E_q[log mu]      likelihood form,  beta = 1 + lambda
+//! KL(q || mu) + lambda E_q[log q]       entropy form,     beta = 1 / (1 + lambda)
+//! ```
+//!
+//! are minimised by the normalised `mu^beta`. A weight that moves in time anneals: above one in
+//! `beta` the generator seeks modes, below one it spreads, and only a schedule that ends at
+//! `lambda = 0` leaves an unbiased model. Weights are signed and must stay above `-1` wherever the
+//! objective is an exact functional of densities.
+//!
+//! The paper applies this twice:
+//!
+//! * **From samples.** `grad log mu` is not known, and a denoising autoencoder in the critic's
+//!   feature space estimates it: with corruption of standard deviation `sigma`, the score is
+//!   `(phi(f) - f) / sigma^2` at the optimum. The inner product of this score, held constant, with
+//!   the feature of a generated image joins the generator's loss with weight `-lambda_t`. Critics:
+//!   Jensen-Shannon, reverse Kullback-Leibler, Wasserstein with gradient penalty.
+//! * **From an unnormalised density.** With `log u(x)` and no data, a free-form generator is trained
+//!   against a masked autoregressive flow as proposal and a paired critic (U-GAN); applications are
+//!   two-dimensional targets, Bayesian logistic regression and soft Q-learning.
+//!
+//! # What the crate will contain
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `config` | networks, schedules and training settings, with the source of every value |
+//! | `model` | generators, critics, the feature denoiser, the autoregressive flow |
+//! | `objective` | the adversarial losses and the annealing term, as pure functions |
+//! | `score` | denoiser and residual scores, and a Langevin sampler that uses them |
+//! | `train` | one update of critic, denoiser and generator |
+//!
+//! # What can be compared
+//!
+//! The result tables of the main paper could not be recovered when this page was written. Reports
+//! will therefore state our numbers beside those of the published baselines, and say so.
+//!
+//! # What it builds on
+//!
+//! Noise, parameters, Langevin and Hamiltonian kernels, directional derivatives for the gradient
+//! penalty and optimisers come from [`chains_core`].
