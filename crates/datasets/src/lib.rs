@@ -1,0 +1,56 @@
+//! Data for learned Markov chains and energy-based generative models: readers, toys, batches.
+//!
+//! * Images as bytes: [`Mnist`] and other IDX files, [`Cifar10`], [`Cifar100`], folders of images,
+//!   [`StackedMnist`]. [`ImageSet`] turns them into dequantised or scaled tensors.
+//! * Tables: any CSV file, the [`TABLES`] of the repository, [`Standardiser`].
+//! * [`toys`]: densities in the plane, exact where they can be.
+//! * [`Shuffle`]: seeded batches that resume anywhere; splits by seed, by class or by position.
+//!
+//! The crate knows no model. Readers check magic numbers, sizes and digests, name the file and the
+//! byte in an error, and never panic on foreign bytes.
+//!
+//! # Example
+//! ```
+//! use chains_core::Seed;
+//! use datasets::{ImageSet, Shuffle};
+//!
+//! let set = ImageSet::new("tiny", vec![0; 10 * 4], vec![], [1, 2, 2])?;
+//! let seed = Seed::new(0).child("data");
+//! let shuffle = Shuffle { n: set.len(), batch_size: 5, seed, drop_last: true };
+//! let mut batches = shuffle.batches()?;
+//! let mut noise = seed.child("dequantise").host_noise();
+//! let x = set.dequantised(batches.next_batch(), &mut noise)?;
+//! assert_eq!(x.dims(), [5, 4]);
+//! # Ok::<(), datasets::Error>(())
+//! ```
+
+mod batches;
+mod cifar;
+mod csv_table;
+mod dequantise;
+mod digest;
+mod error;
+mod folder;
+mod idx;
+mod image_set;
+mod mnist;
+mod source;
+mod splits;
+mod stacked;
+mod table;
+mod tables;
+pub mod toys;
+
+pub use batches::{Batches, Cursor, Shuffle, permutation};
+pub use cifar::{CIFAR10_CLASSES, Cifar10, Cifar100};
+pub use csv_table::read_csv;
+pub use dequantise::{dequantise, pool2, scale_256};
+pub use error::{Error, Result};
+pub use folder::{Colour, Crop, Folder, FolderOptions, read_folder};
+pub use idx::read_idx;
+pub use image_set::ImageSet;
+pub use mnist::{Mnist, find_mnist, mnist_split};
+pub use splits::{contiguous_split, labelled_subset, random_split, stratified_split};
+pub use stacked::{StackedImages, StackedMnist};
+pub use table::{Standardiser, Table};
+pub use tables::{TABLES, TableInfo, load_table};
