@@ -1,0 +1,52 @@
+//! Scores of generative models: Parzen windows, nearest neighbours, classifier scores.
+//!
+//! The crate knows no model and no data set. A score takes rows on the host, `(n, d)` arrays of
+//! `f32` or `f64`, and gives a small struct that carries its uncertainty and its settings, ready to
+//! be written beside a published number.
+//!
+//! | function | answers |
+//! | --- | --- |
+//! | [`parzen`](parzen::parzen), [`select_bandwidth`] | mean log density of test rows under a Gaussian window on samples |
+//! | [`nearest`](nearest::nearest) | the nearest reference row of every query |
+//! | [`classifier_score`] | the inception-score formula on any classifier's probabilities |
+//! | [`accuracy`](accuracy::accuracy) | top-1 accuracy with its interval |
+//!
+//! # What is promised
+//!
+//! * Sums, means and exponentials are taken in f64, whatever the input.
+//! * The blocks of a computation are fixed and reduced in order: the number of threads never
+//!   changes a bit of the result.
+//! * Empty input, rows of unequal width and non-finite numbers are errors, never NaN.
+//!
+//! # Example
+//! ```
+//! use eval_metrics::parzen;
+//! use ndarray::array;
+//!
+//! let samples = array![[0.0, 0.0], [1.0, 1.0]];
+//! let test = array![[0.0, 0.1], [0.9, 1.0], [0.5, 0.5]];
+//! let score = parzen(samples.view(), test.view(), 0.2)?;
+//! println!("{:.2} nats, standard error {:.2}", score.mean, score.std_error);
+//! # Ok::<(), eval_metrics::Error>(())
+//! ```
+
+pub mod accuracy;
+pub mod classifier;
+mod distances;
+mod error;
+pub mod log_sum_exp;
+pub mod nearest;
+pub mod parzen;
+mod product;
+mod real;
+
+#[cfg(test)]
+mod golden;
+
+pub use accuracy::{Accuracy, accuracy};
+pub use classifier::{ClassifierScore, classifier_score, classifier_score_from_logits};
+pub use error::{Error, Result};
+pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
+pub use nearest::{Neighbours, nearest};
+pub use parzen::{BandwidthChoice, Parzen, log_grid, parzen, parzen_log_density, select_bandwidth};
+pub use real::Real;

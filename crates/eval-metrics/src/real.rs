@@ -1,0 +1,60 @@
+//! The number types that a score accepts, and the checks every input passes.
+
+use ndarray::ArrayView2;
+
+use crate::error::{Error, Result};
+
+mod sealed {
+    /// Nobody else implements [`super::Real`].
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// `f32` or `f64`.
+pub trait Real: Copy + Default + Send + Sync + Into<f64> + sealed::Sealed + 'static {
+    /// Unit roundoff: half the distance from one to the next larger number.
+    const ROUNDOFF: f64;
+
+    /// The nearest number of this type.
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Real for f32 {
+    const ROUNDOFF: f64 = f32::EPSILON as f64 / 2.0;
+
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Real for f64 {
+    const ROUNDOFF: f64 = f64::EPSILON / 2.0;
+
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// At least `needed` rows, at least one column, all finite; gives the largest magnitude.
+pub(crate) fn check_rows<T: Real>(
+    what: &'static str,
+    rows: ArrayView2<'_, T>,
+    needed: usize,
+) -> Result<f64> {
+    if rows.nrows() < needed {
+        return Err(Error::TooFew { what, needed, got: rows.nrows() });
+    }
+    if rows.ncols() == 0 {
+        return Err(Error::Argument { name: what, reason: "rows have no columns".into() });
+    }
+    let mut largest = 0.0_f64;
+    for ((row, column), &value) in rows.indexed_iter() {
+        let value: f64 = value.into();
+        if !value.is_finite() {
+            return Err(Error::NonFinite { what, row, column });
+        }
+        largest = largest.max(value.abs());
+    }
+    Ok(largest)
+}
