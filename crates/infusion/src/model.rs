@@ -1,0 +1,265 @@
+//! The model: network, prior and chain, as it is trained, saved and loaded.
+
+use std::{cell::RefCell, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::Init;
+use chains_core::{
+    Error, HostNoise, ParamStore, Result, Seed,
+    chain::{Step, TransitionOperator},
+    checkpoint,
+    dist::DiagGaussian,
+    nn::Statistics,
+};
+
+use crate::{
+    chain::InfusionChain,
+    config::ModelConfig,
+    network::{OperatorNetwork, Pass},
+};
+
+/// The method's name in checkpoints.
+pub const METHOD: &str = "infusion";
+
+/// A learned transition operator with its prior.
+pub struct InfusionModel {
+    config: ModelConfig,
+    store: ParamStore,
+    live: OperatorNetwork,
+    frozen: OperatorNetwork,
+}
+
+impl InfusionModel {
+    /// A model with initial parameters from `seed` and a standard normal prior.
+    ///
+    /// # Errors
+    /// If the configuration is invalid.
+    pub fn new(config: ModelConfig, seed: Seed, device: &Device) -> Result<Self> {
+        config.validate()?;
+        let store = ParamStore::new(seed, DType::F32, device);
+        let live = OperatorNetwork::new(&config.network, store.builder().pp("operator"))?;
+        let frozen = OperatorNetwork::new(&config.network, store.frozen().pp("operator"))?;
+        let prior = store.builder().pp("prior");
+        prior.get_with_hints(config.network.dim(), "running_mean", Init::Const(0.0))?;
+        prior.get_with_hints(config.network.dim(), "running_var", Init::Const(1.0))?;
+        Ok(Self { config, store, live, frozen })
+    }
+
+    /// Reads a model directory.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming the file and everything that does not fit.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let config: ModelConfig = checkpoint::read_config(dir, METHOD)?;
+        let model = Self::new(config, Seed::new(0), device)?;
+        model.store.load_strict(&dir.join("model.safetensors"))?;
+        Ok(model)
+    }
+
+    /// Writes a model directory: `config.json` and `model.safetensors`.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        checkpoint::save_model(dir, METHOD, version, &self.config, &self.store.tensors())
+    }
+
+    /// [`InfusionModel::save`] with trainable tensors rounded to f16, half the size. A number of the
+    /// rounded model must be measured on the model loaded back.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_half(&self, dir: &Path) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        checkpoint::save_model(dir, METHOD, version, &self.config, &self.store.half_tensors()?)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// All parameters and statistics.
+    pub fn store(&self) -> &ParamStore {
+        &self.store
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        self.store.device()
+    }
+
+    /// The trainable network.
+    pub fn network(&self) -> &OperatorNetwork {
+        &self.live
+    }
+
+    /// The same network without a graph.
+    pub fn frozen(&self) -> &OperatorNetwork {
+        &self.frozen
+    }
+
+    /// The operator with the given statistics, without a graph.
+    pub fn operator(&self, statistics: Statistics) -> Operator<'_> {
+        let floor = self.config.network.variance_floor;
+        Operator { network: &self.frozen, statistics, floor }
+    }
+
+    /// The operator with batch statistics and a graph, for training through the chain.
+    pub fn live_operator(&self) -> Operator<'_> {
+        let floor = self.config.network.variance_floor;
+        Operator { network: &self.live, statistics: Statistics::Batch, floor }
+    }
+
+    /// The infusion chain of this model around one of its operators.
+    pub fn infusion_chain<'a, O>(
+        &'a self,
+        operator: &'a O,
+        prior: &'a Prior,
+    ) -> InfusionChain<'a, O> {
+        let ModelConfig { network, chain } = &self.config;
+        InfusionChain { operator, prior, config: chain, steps: network.steps }
+    }
+
+    /// The prior, detached.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn prior(&self) -> Result<Prior> {
+        let get = |name: &str| -> Result<Tensor> {
+            Ok(self.store.frozen().pp("prior").get(self.config.network.dim(), name)?)
+        };
+        Prior::new(get("running_mean")?, get("running_var")?)
+    }
+
+    /// Sets the prior to the maximum-likelihood Gaussian of training moments, equation 1: their mean
+    /// and their variance plus `prior_floor`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are D of each; the prior is then unchanged.
+    pub fn set_prior(&self, mean: &[f64], variance: &[f64]) -> Result<()> {
+        let floor = self.config.chain.prior_floor;
+        let dim = self.config.network.dim();
+        let floored: Vec<f64> = variance.iter().map(|v| v + floor).collect();
+        // Both are looked at before either is written.
+        for got in [mean.len(), floored.len()] {
+            if got != dim {
+                let expected = format!("({dim},)");
+                return Err(Error::Shape { what: "training moments", expected, got: vec![got] });
+            }
+        }
+        for (name, values) in [("prior.running_mean", mean), ("prior.running_var", &floored)] {
+            if let Some(variable) = self.store.get(name) {
+                let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+                variable.set(&Tensor::from_vec(values, dim, self.device())?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The factorial Gaussian `p^(0)`.
+#[derive(Clone, Debug)]
+pub struct Prior {
+    mean: Tensor,
+    variance: Tensor,
+}
+
+impl Prior {
+    /// From mean and variance, both `(D,)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if they differ in shape.
+    pub fn new(mean: Tensor, variance: Tensor) -> Result<Self> {
+        if mean.rank() != 1 || mean.dims() != variance.dims() {
+            return Err(Error::Shape {
+                what: "prior",
+                expected: "(D,)".into(),
+                got: variance.dims().to_vec(),
+            });
+        }
+        Ok(Self { mean, variance })
+    }
+
+    /// The prior of `b` independent chains, parameters `(b, D)`.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn batch(&self, b: usize) -> Result<DiagGaussian> {
+        let wide =
+            |t: &Tensor| -> Result<Tensor> { Ok(t.broadcast_as((b, t.dim(0)?))?.contiguous()?) };
+        DiagGaussian::new(wide(&self.mean)?, wide(&self.variance)?)
+    }
+
+    /// Start states `(n, D)`.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn sample(&self, n: usize, noise: &mut HostNoise) -> Result<Tensor> {
+        chains_core::density::Sample::sample(&self.batch(n)?, 1, noise)
+    }
+}
+
+/// `p^(t)(z_t | z_{t-1})` with chosen statistics. Transition `index` 0 is step 1 of the paper; one
+/// beyond the last uses the last's normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct Operator<'a> {
+    network: &'a OperatorNetwork,
+    statistics: Statistics,
+    floor: f64,
+}
+
+impl Operator<'_> {
+    /// The same operator with another variance floor; the published code samples with 1e-5.
+    pub fn with_floor(self, floor: f64) -> Self {
+        Self { floor, ..self }
+    }
+
+    fn pass(&self, x: &Tensor, at: Step) -> Result<Pass> {
+        self.network.pass(&x.unsqueeze(0)?, &[at.index], self.statistics, &[])
+    }
+}
+
+/// An operator with batch statistics, without a graph, that remembers its passes.
+pub(crate) struct Recorder<'a> {
+    operator: Operator<'a>,
+    passes: RefCell<Vec<Pass>>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(model: &'a InfusionModel) -> Self {
+        Self { operator: model.operator(Statistics::Batch), passes: RefCell::default() }
+    }
+
+    /// One pass for each step, in order.
+    pub(crate) fn into_passes(self) -> Vec<Pass> {
+        self.passes.into_inner()
+    }
+}
+
+impl TransitionOperator for Recorder<'_> {
+    type Dist = DiagGaussian;
+
+    fn conditional(&self, x: &Tensor, at: Step) -> Result<DiagGaussian> {
+        let pass = self.operator.pass(x, at)?;
+        let conditional = self.operator.network.conditional(&pass, self.operator.floor)?;
+        self.passes.borrow_mut().push(pass);
+        Ok(conditional)
+    }
+}
+
+impl TransitionOperator for Operator<'_> {
+    type Dist = DiagGaussian;
+
+    /// `(b, D)` -> Gaussians `(b, D)`; the temperature multiplies the variance.
+    fn conditional(&self, x: &Tensor, at: Step) -> Result<DiagGaussian> {
+        let pass = self.pass(x, at)?;
+        let conditional = self.network.conditional(&pass, self.floor)?;
+        if (at.temperature - 1.0).abs() < f64::EPSILON {
+            return Ok(conditional);
+        }
+        let variance = (conditional.variance() * at.temperature)?;
+        DiagGaussian::new(conditional.mean().clone(), variance)
+    }
+}

@@ -1,0 +1,199 @@
+//! The network of the transition operator: hidden layers with per-step batch norm, two heads.
+
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+use chains_core::{
+    Error, Result,
+    dist::DiagGaussian,
+    nn::{ConvTranspose2d, Linear, LinearInit, Statistics, StepNorm, StepNormConfig},
+    ops::{self, BatchMoments},
+};
+
+use crate::config::{Architecture, NetworkConfig};
+
+/// Standard deviation of initial convolution weights, as in the code of the generator of Salimans
+/// et al. 2016.
+const CONV_STDEV: f64 = 0.05;
+
+#[derive(Clone, Debug)]
+enum Layer {
+    Dense(Linear),
+    Deconv(ConvTranspose2d),
+}
+
+impl Layer {
+    fn forward(&self, x: &Tensor, known: Option<&Tensor>) -> Result<Tensor> {
+        match (self, known) {
+            (Self::Dense(layer), Some(value)) => layer.forward_known(x, value),
+            (Self::Dense(layer), None) => layer.forward(x),
+            (Self::Deconv(layer), _) => layer.forward(x),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Hidden {
+    layer: Layer,
+    norm: StepNorm,
+    /// Event shape after the layer, if it is not flat.
+    reshape: Option<[usize; 3]>,
+}
+
+/// Reads a state and a step, gives the Gaussian of the next state.
+///
+/// Tensors are `hidden.<i>.weight`, `hidden.<i>.norms.<step>.*`, `mean_head.*`, `variance_head.*`.
+/// Layers in front of a batch norm have no bias, whose gradient would be zero.
+#[derive(Clone, Debug)]
+pub struct OperatorNetwork {
+    hidden: Vec<Hidden>,
+    mean_head: Layer,
+    variance_head: Layer,
+    config: NetworkConfig,
+}
+
+impl OperatorNetwork {
+    /// Asks `vb` for every tensor.
+    ///
+    /// # Errors
+    /// If the configuration is invalid or the builder holds tensors of other shapes.
+    pub fn new(config: &NetworkConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        config.validate()?;
+        let mut hidden = Vec::new();
+        let head = |name: &str| vb.pp(name);
+        let at = |index: usize| vb.pp("hidden").pp(index);
+        let norm = |channels, vb| {
+            let (steps, eps) = (config.steps, config.norm_eps);
+            StepNorm::new(StepNormConfig { steps, channels, eps, relu: true }, vb)
+        };
+        let dense = |input, output, bias, vb| {
+            Linear::new(input, output, bias, LinearInit::GlorotUniform, vb).map(Layer::Dense)
+        };
+        let deconv = |input, output, bias, vb| {
+            ConvTranspose2d::doubling(input, output, bias, CONV_STDEV, vb).map(Layer::Deconv)
+        };
+        let dim = config.dim();
+        let (mean_head, variance_head) = match &config.architecture {
+            Architecture::Mlp { hidden: widths } => {
+                let mut input = dim;
+                for (index, &width) in widths.iter().enumerate() {
+                    let layer = dense(input, width, false, at(index))?;
+                    hidden.push(Hidden { layer, norm: norm(width, at(index))?, reshape: None });
+                    input = width;
+                }
+                let head = |name| dense(input, dim, true, head(name));
+                (head("mean_head")?, head("variance_head")?)
+            }
+            Architecture::Deconv { widths } => {
+                let units = widths[0] * 16;
+                let layer = dense(dim, units, false, at(0))?;
+                let reshape = Some([widths[0], 4, 4]);
+                hidden.push(Hidden { layer, norm: norm(units, at(0))?, reshape });
+                for (index, pair) in widths.windows(2).enumerate() {
+                    let layer = deconv(pair[0], pair[1], false, at(index + 1))?;
+                    let norm = norm(pair[1], at(index + 1))?;
+                    hidden.push(Hidden { layer, norm, reshape: None });
+                }
+                let last = widths[widths.len() - 1];
+                let head = |name| deconv(last, config.event[0], true, head(name));
+                (head("mean_head")?, head("variance_head")?)
+            }
+        };
+        Ok(Self { hidden, mean_head, variance_head, config: config.clone() })
+    }
+
+    /// Runs states of several steps through the network, each step normalised by itself. Steps count
+    /// from 0.
+    ///
+    /// `known` is [`Pass::values`] of an earlier pass over the same states without a graph: affine
+    /// maps then only record the graph. Empty: everything is computed.
+    ///
+    /// # Shapes
+    /// `z`: `(steps.len(), b, D)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another input.
+    pub fn pass(
+        &self,
+        z: &Tensor,
+        steps: &[usize],
+        statistics: Statistics,
+        known: &[Tensor],
+    ) -> Result<Pass> {
+        let (g, b) = match z.dims() {
+            [g, b, d] if *d == self.config.dim() && *g == steps.len() => (*g, *b),
+            got => {
+                return Err(Error::Shape {
+                    what: "state of the infusion chain",
+                    expected: format!("({}, b, {})", steps.len(), self.config.dim()),
+                    got: got.to_vec(),
+                });
+            }
+        };
+        let mut h = z.reshape((g * b, self.config.dim()))?;
+        let layers = self.hidden.len();
+        let mut values = Vec::with_capacity(layers + 2);
+        let mut moments = Vec::with_capacity(layers);
+        for (index, hidden) in self.hidden.iter().enumerate() {
+            let y = hidden.layer.forward(&h, known.get(index))?;
+            values.push(y.clone());
+            let mut grouped = vec![g, b];
+            grouped.extend_from_slice(&y.dims()[1..]);
+            let (y, used) = hidden.norm.forward(&y.reshape(grouped)?, steps, statistics)?;
+            moments.push(used);
+            let mut flat = vec![g * b];
+            match hidden.reshape {
+                Some(shape) => flat.extend(shape),
+                None => flat.extend_from_slice(&y.dims()[2..]),
+            }
+            h = y.reshape(flat)?;
+        }
+        for (index, head) in [&self.mean_head, &self.variance_head].into_iter().enumerate() {
+            let y = head.forward(&h, known.get(layers + index))?;
+            values.push(y.reshape((g * b, self.config.dim()))?);
+        }
+        Ok(Pass { values, moments })
+    }
+
+    /// The Gaussians of a pass, `(steps.len() * b, D)`; see [`heads`].
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn conditional(&self, pass: &Pass, floor: f64) -> Result<DiagGaussian> {
+        let [.., mean, variance] = pass.values.as_slice() else {
+            return Err(Error::Config { field: "values", reason: "an empty pass".into() });
+        };
+        heads(mean, variance, self.config.variance_scale, floor)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.config
+    }
+}
+
+/// One pass through the network.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// The result of every affine map: hidden layers, mean head, variance head; rows are steps times
+    /// batch.
+    pub values: Vec<Tensor>,
+    /// The moments that normalised each hidden layer, `(steps, units)`.
+    pub moments: Vec<BatchMoments>,
+}
+
+/// `N(sigmoid(raw_mean), scale * sigmoid(raw_variance) + floor)` (paper, section 4).
+///
+/// # Shapes
+/// All `(b, D)`.
+///
+/// # Errors
+/// [`Error::Shape`] if the shapes differ.
+pub fn heads(
+    raw_mean: &Tensor,
+    raw_variance: &Tensor,
+    scale: f64,
+    floor: f64,
+) -> Result<DiagGaussian> {
+    let variance = ops::scaled_sigmoid(raw_variance, scale, floor)?;
+    DiagGaussian::new(ops::sigmoid(raw_mean)?, variance)
+}

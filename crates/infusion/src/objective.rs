@@ -1,0 +1,36 @@
+//! The training objectives as functions of distributions and tensors.
+
+use candle_core::Tensor;
+use chains_core::{Result, density::LogDensity, dist::DiagGaussian};
+
+/// `-(1 / (b D)) sum_b sum_t w_t ln p_t(target_t)`.
+///
+/// The distribution holds steps t = 1 .. T one after the other, `(T * b, D)`. Denoising training
+/// (section 2.3.2) has `target_t = x` and `w_t = t / T`; the detached bound has `target_t = z_t` for
+/// t < T.
+///
+/// # Shapes
+/// `targets`: `(T * b, D)`; `weights`: T numbers; the result is a scalar.
+///
+/// # Errors
+/// [`chains_core::Error::Shape`] if the shapes differ.
+pub fn weighted_log_likelihood(
+    conditionals: &DiagGaussian,
+    targets: &Tensor,
+    weights: &[f64],
+) -> Result<Tensor> {
+    let log_prob = conditionals.log_prob(targets)?;
+    let (rows, d) = targets.dims2()?;
+    let steps = weights.len().max(1);
+    let b = rows / steps;
+    let weights: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
+    let weights = Tensor::from_vec(weights, (steps, 1), targets.device())?;
+    let weighted =
+        log_prob.reshape((steps, b))?.broadcast_mul(&weights.to_dtype(log_prob.dtype())?)?;
+    Ok((weighted.sum_all()? * (-1.0 / (b as f64 * d as f64)))?)
+}
+
+/// The weights t / T, t = 1 .. T.
+pub fn increasing_weights(steps: usize) -> Vec<f64> {
+    (1..=steps).map(|t| t as f64 / steps as f64).collect()
+}

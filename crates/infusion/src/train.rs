@@ -1,0 +1,145 @@
+//! One optimiser step as a function.
+
+use candle_core::Tensor;
+use chains_core::{
+    Error, Noise, Result,
+    chain::{Step, TransitionOperator},
+    nn::Statistics,
+    optim::Adam,
+};
+
+use crate::{
+    config::{Objective, TrainConfig},
+    model::{InfusionModel, Recorder},
+    objective::{increasing_weights, weighted_log_likelihood},
+};
+
+/// One update on a batch; returns the loss, the negative objective in nats per dimension.
+///
+/// # Shapes
+/// `x`: `(b, D)`, dequantised, in `[0, 1)`.
+///
+/// # Errors
+/// [`Error::NonFinite`] if the loss is not a number; the parameters are then unchanged, except for
+/// the steps that [`Objective::DenoisingPerStep`] made before.
+pub fn update(
+    model: &InfusionModel,
+    adam: &mut Adam,
+    config: &TrainConfig,
+    learning_rate: f64,
+    x: &Tensor,
+    noise: &mut dyn Noise,
+) -> Result<f64> {
+    if config.objective == Objective::DenoisingPerStep {
+        return per_step(model, adam, learning_rate, x, noise);
+    }
+    let loss = match config.objective {
+        Objective::LowerBound => lower_bound_loss(model, x, noise)?,
+        Objective::LowerBoundDetached { weighted } => {
+            stacked_loss(model, x, noise, Targets::States { weighted })?
+        }
+        Objective::Denoising | Objective::DenoisingPerStep => {
+            stacked_loss(model, x, noise, Targets::Data)?
+        }
+    };
+    descend(model, adam, learning_rate, &loss)
+}
+
+/// What the conditionals are asked to explain.
+#[derive(Clone, Copy)]
+enum Targets {
+    Data,
+    States { weighted: bool },
+}
+
+/// Draws the chain without a graph, then records the graph of all T states at once.
+///
+/// States are constants of the objective, so one pass over the stacked states has the gradient of T
+/// separate passes, with products T times as tall; the affine maps are not computed again.
+fn stacked_loss(
+    model: &InfusionModel,
+    x: &Tensor,
+    noise: &mut dyn Noise,
+    targets: Targets,
+) -> Result<Tensor> {
+    let steps = model.config().network.steps;
+    let (recorder, prior) = (Recorder::new(model), model.prior()?);
+    let chain = model.infusion_chain(&recorder, &prior);
+    let mut states = chain.states(x, noise)?;
+    let inputs = Tensor::stack(&states, 0)?;
+    let passes = recorder.into_passes();
+    let layers = passes.first().map_or(0, |pass| pass.values.len());
+    let known = (0..layers)
+        .map(|layer| {
+            let parts: Vec<_> = passes.iter().map(|pass| &pass.values[layer]).collect();
+            Ok(Tensor::cat(&parts, 0)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let indices: Vec<usize> = (0..steps).collect();
+    let network = model.network();
+    let pass = network.pass(&inputs, &indices, Statistics::Batch, &known)?;
+    let conditionals = network.conditional(&pass, network.config().variance_floor)?;
+    let (targets, weights) = match targets {
+        Targets::Data => (Tensor::cat(&vec![x; steps], 0)?, increasing_weights(steps)),
+        Targets::States { weighted } => {
+            states.remove(0);
+            states.push(x.clone());
+            let weights = if weighted { increasing_weights(steps) } else { vec![1.0; steps] };
+            (Tensor::cat(&states, 0)?, weights)
+        }
+    };
+    weighted_log_likelihood(&conditionals, &targets, &weights)
+}
+
+/// `-mean_b L / D` with back-propagation through the chain.
+fn lower_bound_loss(model: &InfusionModel, x: &Tensor, noise: &mut dyn Noise) -> Result<Tensor> {
+    let (operator, prior) = (model.live_operator(), model.prior()?);
+    let chain = model.infusion_chain(&operator, &prior);
+    let d = x.dim(1)? as f64;
+    Ok((chain.log_weight(x, noise)?.mean(0)? * (-1.0 / d))?)
+}
+
+/// An optimiser step after every t, with the rate scaled by t / T.
+fn per_step(
+    model: &InfusionModel,
+    adam: &mut Adam,
+    learning_rate: f64,
+    x: &Tensor,
+    noise: &mut dyn Noise,
+) -> Result<f64> {
+    let steps = model.config().network.steps;
+    let prior = model.prior()?;
+    let operator = model.live_operator();
+    let chain = model.infusion_chain(&operator, &prior);
+    let spike = chain.spike(x)?;
+    let mut z = chain.proposal(0, prior.batch(x.dim(0)?)?, spike.clone())?.draw(noise)?.detach();
+    let mut sum = 0.0;
+    for t in 1..=steps {
+        let share = t as f64 / steps as f64;
+        let conditional = operator.conditional(&z, Step::at(t - 1))?;
+        let loss = weighted_log_likelihood(&conditional, x, &[1.0])?;
+        sum += share * descend(model, adam, learning_rate * share, &loss)?;
+        if t < steps {
+            z = chain.proposal(t, conditional.detach(), spike.clone())?.draw(noise)?.detach();
+        }
+    }
+    Ok(sum)
+}
+
+fn descend(
+    model: &InfusionModel,
+    adam: &mut Adam,
+    learning_rate: f64,
+    loss: &Tensor,
+) -> Result<f64> {
+    let value = f64::from(loss.to_scalar::<f32>()?);
+    if !value.is_finite() {
+        let step = usize::try_from(adam.steps()).unwrap_or(usize::MAX);
+        return Err(Error::NonFinite { what: "loss", step });
+    }
+    adam.step(model.store(), &loss.backward()?, learning_rate)?;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;
