@@ -1,0 +1,286 @@
+//! `evaluate`.
+
+use std::{cell::RefCell, path::PathBuf};
+
+use candle_core::Tensor;
+use chains_core::{Seed, chain::PathSummary};
+use eval_metrics::parzen;
+use infusion::{EstimateOptions, InfusionModel};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    device, key_value,
+    models::{Chains, Model, Source, writable},
+    print, root,
+};
+use crate::{
+    error::{Error, Result},
+    infusion::{
+        data::{Cut, Images},
+        estimates::frozen_estimate,
+    },
+    observers::Progress,
+    report::{format_number, format_with_error},
+    request::{Request, Scale},
+    results::{Metric, save_metrics},
+};
+
+/// What a model of infusion training can be scored by.
+const INFUSION: [&str; 4] = ["lower-bound", "importance-sampling", "bits-per-dim", "parzen"];
+/// What it is scored by when nothing is asked for.
+const INFUSION_DEFAULT: [&str; 3] = ["lower-bound", "bits-per-dim", "parzen"];
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// lower-bound, importance-sampling, bits-per-dim or parzen, repeatable. Default: all but
+    /// importance-sampling, which takes longest
+    #[arg(long = "metric", value_name = "NAME")]
+    metrics: Vec<String>,
+    /// Folder with data sets, searched before the repository's
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Root of all randomness
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write {"metrics": [...]} to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Override a setting, repeatable: images (1000; importance-sampling 200), chains (20;
+    /// importance-sampling 1000), samples (2000) and window (0.17) of parzen
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    overrides: Vec<(String, String)>,
+}
+
+/// How much work the scores are; what is absent depends on the metric.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Settings {
+    /// Test images.
+    images: Option<usize>,
+    /// Chains for each image.
+    chains: Option<usize>,
+    /// Generated means under the Parzen window.
+    samples: usize,
+    /// Its standard deviation, pixels being in `[0, 1)`.
+    window: f64,
+}
+
+impl Settings {
+    fn of(request: &Request) -> Result<Self> {
+        let found: Self =
+            request.settings(&Self { images: None, chains: None, samples: 2000, window: 0.17 })?;
+        let counts =
+            [("images", found.images), ("chains", found.chains), ("samples", Some(found.samples))];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
+            return Err(Error::Usage(format!("--set {key}=0: must be at least 1")));
+        }
+        if !found.window.is_finite() || found.window <= 0.0 {
+            return Err(Error::Usage(format!("--set window={}: must be positive", found.window)));
+        }
+        Ok(found)
+    }
+
+    fn images(&self, metric: &str) -> usize {
+        self.images.unwrap_or(if metric == "importance-sampling" { 200 } else { 1000 })
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<u8> {
+    if let Some(path) = &args.json {
+        writable("--json", path)?;
+    }
+    let request = Request {
+        scale: Scale::Quick,
+        seed: args.seed,
+        device: device(&args.source.device)?,
+        device_name: args.source.device.clone(),
+        data: args.data.clone(),
+        offline: args.source.offline,
+        root: root(),
+        models: PathBuf::new(),
+        resume: false,
+        overrides: args.overrides.clone(),
+        trained: RefCell::default(),
+    };
+    let metrics = match args.source.open()? {
+        Model::Infusion(model) => infusion(&args, &request, &model)?,
+    };
+    metrics.iter().try_for_each(Metric::validate)?;
+    if let Some(path) = &args.json {
+        save_metrics(path, &metrics)?;
+    }
+    print(&table(&metrics));
+    Ok(0)
+}
+
+fn infusion(args: &Args, request: &Request, model: &InfusionModel) -> Result<Vec<Metric>> {
+    let settings = Settings::of(request)?;
+    let names = chosen(&args.metrics, &INFUSION, &INFUSION_DEFAULT)?;
+    let test = names.iter().map(|name| settings.images(name)).max().unwrap_or(0);
+    let images = fitting(request, model.config().network.event, test)?;
+    let scores = Scores { request, settings, model, images };
+    let mut bound = None;
+    let mut metrics = Vec::new();
+    for name in names {
+        metrics.push(match name {
+            "importance-sampling" => scores.importance_sampling()?,
+            "parzen" => scores.parzen()?,
+            // Two numbers of one estimate.
+            name => {
+                let bound = match bound {
+                    Some(bound) => bound,
+                    None => *bound.insert(scores.bound()?),
+                };
+                if name == "lower-bound" {
+                    scores.lower_bound(&bound)
+                } else {
+                    scores.bits_per_dim(&bound)
+                }
+            }
+        });
+    }
+    Ok(metrics)
+}
+
+/// The metrics asked for, each once, in the order of `known`.
+fn chosen(
+    asked: &[String],
+    known: &[&'static str],
+    default: &[&'static str],
+) -> Result<Vec<&'static str>> {
+    if asked.is_empty() {
+        return Ok(default.to_vec());
+    }
+    if let Some(name) = asked.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        return Err(Error::Usage(format!(
+            "--metric {name}: cannot be measured on this model; known are {known}"
+        )));
+    }
+    Ok(known.iter().copied().filter(|name| asked.iter().any(|asked| asked == name)).collect())
+}
+
+/// The first `test` test images, at the size of the model: as they are, or 2x2 blocks averaged.
+fn fitting(request: &Request, event: [usize; 3], test: usize) -> Result<Images> {
+    let cut = Cut { train: 0, validation: 0, test, pooled: false };
+    let images = Images::mnist(request, &cut)?;
+    let [channels, height, width] = images.event();
+    if event == [channels, height, width] {
+        return Ok(images);
+    }
+    let even = height.is_multiple_of(2) && width.is_multiple_of(2);
+    if even && event == [channels, height / 2, width / 2] {
+        return Ok(Images { pooled: true, ..images });
+    }
+    let [c, h, w] = event;
+    Err(Error::Usage(format!(
+        "the model's images are {c}x{h}x{w} (channels x height x width), those of `{}` \
+         {channels}x{height}x{width}; give a folder of fitting images with --data",
+        images.test.name
+    )))
+}
+
+/// The scores of one model of infusion training, with the streams of the experiments: the same seed
+/// gives the numbers of a reproduction.
+struct Scores<'a> {
+    request: &'a Request,
+    settings: Settings,
+    model: &'a InfusionModel,
+    images: Images,
+}
+
+impl Scores<'_> {
+    fn bound(&self) -> Result<PathSummary> {
+        let seed = self.request.stream().child("eval").child("bound");
+        self.estimate("lower-bound", self.settings.chains.unwrap_or(20), seed)
+    }
+
+    fn lower_bound(&self, bound: &PathSummary) -> Metric {
+        let metric = self.metric("lower-bound", bound.lower_bound, "nats");
+        of_chains(metric, bound, bound.lower_bound_se)
+    }
+
+    /// A density of pixels as integer / 256 in bits, eight of which the scaling takes.
+    fn bits_per_dim(&self, bound: &PathSummary) -> Metric {
+        let bits = self.model.config().network.dim() as f64 * std::f64::consts::LN_2;
+        let value = 8.0 - bound.lower_bound / bits;
+        let metric = self.metric("bits-per-dim", value, "bits per dimension");
+        of_chains(metric, bound, bound.lower_bound_se / bits)
+    }
+
+    fn importance_sampling(&self) -> Result<Metric> {
+        let chains = self.settings.chains.unwrap_or(1000);
+        let seed = self.request.stream().child("eval").child("is").child("test");
+        let seed = seed.indexed(chains as u64).indexed(0);
+        let found = self.estimate("importance-sampling", chains, seed)?;
+        let metric = self
+            .metric("importance-sampling", found.importance_sampling, "nats")
+            .setting("effective_sample_size", found.effective_sample_size);
+        Ok(of_chains(metric, &found, found.importance_sampling_se))
+    }
+
+    fn estimate(&self, metric: &str, chains: usize, seed: Seed) -> Result<PathSummary> {
+        let (n, test) = (self.settings.images(metric), &self.images.test);
+        let data = self.request.stream().child("eval").child("test");
+        let x = self.images.first(test, n, data, self.model.device())?;
+        let options = EstimateOptions::new(chains);
+        let found = frozen_estimate(self.model, &x, &options, seed, &mut Progress::stderr())?;
+        Ok(PathSummary::of(&found.weights[0]))
+    }
+
+    fn parzen(&self) -> Result<Metric> {
+        let Settings { samples, window, .. } = self.settings;
+        let (model, seed) = (self.model, self.request.stream().child("generate"));
+        let steps = model.config().network.steps;
+        let chains = Chains { model, steps, seed, known: None };
+        let centres = rows(&chains.run(samples, &mut Progress::stderr(), |_, _| ())?)?;
+        let n = self.settings.images("parzen");
+        let points = rows(&self.images.scaled(&self.images.test, n, model.device())?)?;
+        let found = parzen(centres.view(), points.view(), window)
+            .map_err(|error| Error::Usage(format!("--metric parzen: {error}")))?;
+        Ok(self
+            .metric("parzen", found.mean, "nats")
+            .std_error(found.std_error)
+            .n(found.n)
+            .setting("window", window)
+            .setting("centres", samples)
+            .setting("steps", steps))
+    }
+
+    fn metric(&self, name: &str, value: f64, unit: &str) -> Metric {
+        Metric::new(name, value, unit)
+            .setting("data", self.images.test.name.as_str())
+            .setting("pooled", self.images.pooled)
+            .setting("seed", self.request.seed)
+    }
+}
+
+fn of_chains(metric: Metric, found: &PathSummary, std_error: f64) -> Metric {
+    let metric =
+        metric.n(found.examples).setting("k", found.chains).setting("statistics", "frozen");
+    // One image has no standard error.
+    if found.examples > 1 { metric.std_error(std_error) } else { metric }
+}
+
+fn rows(x: &Tensor) -> Result<Array2<f32>> {
+    let (n, d) = x.dims2()?;
+    let values = x.flatten_all()?.to_vec1::<f32>()?;
+    Array2::from_shape_vec((n, d), values).map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn table(metrics: &[Metric]) -> String {
+    let line = |metric: &Metric| {
+        let value = match metric.std_error {
+            Some(error) => format_with_error(metric.value, error),
+            None => format_number(metric.value),
+        };
+        let n = metric.n.map(|n| format!("  {n} images")).unwrap_or_default();
+        let keys = ["k", "window", "centres"];
+        let settings = keys.iter().filter_map(|key| Some((key, metric.settings.get(*key)?)));
+        let settings: String = settings.map(|(key, value)| format!("  {key} {value}")).collect();
+        format!("{:<20} {value} {}{n}{settings}\n", metric.name, metric.unit)
+    };
+    metrics.iter().map(line).collect()
+}

@@ -1,0 +1,75 @@
+//! The command line.
+
+mod evaluate;
+mod fetch;
+mod models;
+mod reproduce;
+mod sample;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    error::{Error, Result},
+    request::repository_root,
+};
+
+/// Learned Markov chains and energy-based generative models: experiments, samples, scores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run experiments of a paper and report ours beside the published numbers.
+    Reproduce(reproduce::Args),
+    /// Draw samples from a trained model, or complete a picture, as a PNG sheet.
+    Sample(sample::Args),
+    /// Score a trained model on test images.
+    Evaluate(evaluate::Args),
+    /// Download models; say where data sets are.
+    Fetch(fetch::Args),
+}
+
+/// Runs a command; the exit status is 0 if every check passed, 1 if one failed.
+///
+/// # Errors
+/// See [`Error::exit_status`].
+pub fn run(cli: Cli) -> Result<u8> {
+    match cli.command {
+        Command::Reproduce(args) => reproduce::run(args),
+        Command::Sample(args) => sample::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Fetch(args) => fetch::run(args),
+    }
+}
+
+/// The repository: above the working folder, or where this program was built.
+fn root() -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    repository_root(&here)
+        .or_else(|| repository_root(Path::new(env!("CARGO_MANIFEST_DIR"))))
+        .unwrap_or(here)
+}
+
+/// `KEY=VALUE`.
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Opens a device by name.
+fn device(name: &str) -> Result<candle_core::Device> {
+    chains_core::device::parse(name).map_err(Error::from)
+}
+
+#[expect(clippy::print_stdout, reason = "results and paths go to stdout")]
+fn print(text: &str) {
+    println!("{}", text.trim_end_matches('\n'));
+}

@@ -1,0 +1,94 @@
+//! The error type of the crate, and the exit status that each error stands for.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong while recording or reporting a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A request that cannot be met as it was put; the message says what to change.
+    #[error("{0}")]
+    Usage(String),
+    /// A file whose contents are not what they should be.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, and what is wrong.
+        reason: String,
+    },
+    /// A number that cannot be reported because it is not finite.
+    #[error("{what}: {value} is not a finite number and is not reported as a result")]
+    NonFinite {
+        /// Metric and field.
+        what: String,
+        /// The number, or `null`.
+        value: String,
+    },
+    /// A file or folder that could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A plot that could not be drawn.
+    #[error("plot `{title}`: {reason}")]
+    Plot {
+        /// Title of the plot.
+        title: String,
+        /// What the drawing library said.
+        reason: String,
+    },
+    /// A data set that cannot be read.
+    #[error(transparent)]
+    Data(#[from] datasets::Error),
+    /// An error of the tensor layer.
+    #[error(transparent)]
+    Chains(#[from] chains_core::Error),
+    /// An error of the tensor library.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// An I/O error that names its file.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+
+    /// A malformed file.
+    pub fn format(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::Format { path: path.into(), reason: reason.into() }
+    }
+
+    /// The exit status of a command that ends with this error: 2 for bad usage or input, 3 for a
+    /// run that broke.
+    pub fn exit_status(&self) -> u8 {
+        use chains_core::Error as Core;
+        match self {
+            Self::Usage(_) | Self::Format { .. } | Self::Data(_) => 2,
+            Self::Chains(
+                Core::Config { .. }
+                | Core::Device { .. }
+                | Core::Checkpoint { .. }
+                | Core::Hub { .. },
+            ) => 2,
+            _ => 3,
+        }
+    }
+
+    /// The same error in the type that observers must return; `path` is the file concerned.
+    pub(crate) fn into_chains(self, path: &Path) -> chains_core::Error {
+        match self {
+            Self::Chains(error) => error,
+            Self::Tensor(error) => chains_core::Error::Tensor(error),
+            Self::Io { path, source } => chains_core::Error::io(path, source),
+            other => chains_core::Error::io(path, std::io::Error::other(other.to_string())),
+        }
+    }
+}
+
+/// The crate's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,200 @@
+//! Table 3, Figures 4, 5, 8 and 9: CIFAR-10, CelebA and the Toronto Face Database.
+//!
+//! At `smoke` the images are synthetic and the networks an eighth as wide; see [`Set::training`].
+
+mod chains;
+mod faces;
+mod inception;
+mod samples;
+mod set;
+mod synthetic;
+#[cfg(test)]
+mod tests;
+
+use candle_core::Tensor;
+use infusion::Architecture;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    data::Images,
+    settings::TrainSettings,
+    training::{Recipe, Trained, train},
+};
+use crate::{
+    error::{Error, Result},
+    registry::Experiment,
+    request::Request,
+    run::Run,
+    run_dir::settings_table,
+};
+use set::Set;
+
+/// Equal pixels deviate by less than this: f32 rounding of their mean.
+const ROUNDING: f64 = 1e-6;
+
+/// Table 3: the Inception score.
+pub(super) const CIFAR10_INCEPTION: Experiment = Experiment {
+    id: "cifar10-inception",
+    anchor: "Table 3",
+    title: "Inception score of the CIFAR-10 model",
+    headline: false,
+    data: "CIFAR-10 (none at smoke)",
+    time: ["2 s", "not yet", "not yet"],
+    settings: inception::settings,
+    ready: inception::ready,
+    run: inception::run,
+};
+
+/// Figure 8: chains on CIFAR-10.
+pub(super) const CIFAR10_CHAINS: Experiment = Experiment {
+    id: "cifar10-chains",
+    anchor: "Figure 8",
+    title: "Infused and generated chains of the CIFAR-10 model",
+    headline: false,
+    data: "CIFAR-10 (none at smoke)",
+    time: ["2 s", "8 min", "months"],
+    settings: |request| chains::settings(request, Set::Cifar10),
+    ready: |request| Set::Cifar10.ready(request),
+    run: |run| chains::run(run, Set::Cifar10),
+};
+
+/// Figure 4: samples of CIFAR-10.
+pub(super) const CIFAR10_SAMPLES: Experiment = Experiment {
+    id: "cifar10-samples",
+    anchor: "Figure 4",
+    title: "Samples of the CIFAR-10 model with their nearest training images",
+    headline: false,
+    data: "CIFAR-10 (none at smoke)",
+    time: ["2 s", "8 min", "months"],
+    settings: |request| samples::settings(request, Set::Cifar10),
+    ready: |request| Set::Cifar10.ready(request),
+    run: |run| samples::run(run, Set::Cifar10),
+};
+
+/// Figure 9: chains on CelebA.
+pub(super) const CELEBA_CHAINS: Experiment = Experiment {
+    id: "celeba-chains",
+    anchor: "Figure 9",
+    title: "Infused and generated chains of the CelebA model",
+    headline: false,
+    data: "CelebA (none at smoke)",
+    time: ["3 s", "8 min", "years"],
+    settings: |request| chains::settings(request, Set::CelebA),
+    ready: |request| Set::CelebA.ready(request),
+    run: |run| chains::run(run, Set::CelebA),
+};
+
+/// Figure 4: samples of CelebA.
+pub(super) const CELEBA_SAMPLES: Experiment = Experiment {
+    id: "celeba-samples",
+    anchor: "Figure 4",
+    title: "Samples of the CelebA model with their nearest training images",
+    headline: false,
+    data: "CelebA (none at smoke)",
+    time: ["3 s", "8 min", "years"],
+    settings: |request| samples::settings(request, Set::CelebA),
+    ready: |request| Set::CelebA.ready(request),
+    run: |run| samples::run(run, Set::CelebA),
+};
+
+/// Figure 5: completed faces.
+pub(super) const CELEBA_INPAINTING: Experiment = Experiment {
+    id: "celeba-inpainting",
+    anchor: "Figure 5",
+    title: "Completions of faces whose top half is known",
+    headline: false,
+    data: "CelebA (none at smoke)",
+    time: ["3 s", "8 min", "years"],
+    settings: faces::settings,
+    ready: |request| Set::CelebA.ready(request),
+    run: faces::run,
+};
+
+/// Figure 4: samples of the Toronto Face Database.
+pub(super) const TFD_SAMPLES: Experiment = Experiment {
+    id: "tfd-samples",
+    anchor: "Figure 4",
+    title: "Samples of the Toronto Face Database model with their nearest training images",
+    headline: false,
+    data: "TFD (none at smoke)",
+    time: ["1 s", "6 min", "6 days"],
+    settings: |request| samples::settings(request, Set::Tfd),
+    ready: |request| Set::Tfd.ready(request),
+    run: |run| samples::run(run, Set::Tfd),
+};
+
+/// Training of the model, and what is shown of it.
+///
+/// Of the training settings `hidden` holds the channels of the maps for the two colour sets and the
+/// units of the layers for the Toronto Face Database; the images of each split follow each other in
+/// the order of the files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Settings<P> {
+    #[serde(flatten)]
+    train: TrainSettings,
+    #[serde(flatten)]
+    shown: P,
+}
+
+impl<P: Serialize + DeserializeOwned> Settings<P> {
+    /// The defaults of the scale with the overrides.
+    fn resolve(request: &Request, set: Set, shown: P) -> Result<Self> {
+        let settings = request.settings(&Self { train: set.training(request.scale), shown })?;
+        // All that is counted here is shown or scored.
+        let table = settings.table()?;
+        for key in ["chains", "faces", "completions", "samples", "sample_steps", "test_images"] {
+            if table.get(key).and_then(toml::Value::as_integer) == Some(0) {
+                return Err(Error::Usage(format!("--set {key}=0: must be at least 1")));
+            }
+        }
+        Ok(settings)
+    }
+
+    fn table(&self) -> Result<toml::Table> {
+        settings_table(self)
+    }
+}
+
+/// The recipe for a set: [`TrainSettings::recipe`] with the set's kind of network.
+fn recipe(set: Set, settings: &TrainSettings, event: [usize; 3]) -> Recipe {
+    let mut recipe = settings.recipe(event);
+    if set.is_convolutional() {
+        let widths = settings.hidden.clone();
+        recipe.model.network.architecture = Architecture::Deconv { widths };
+    }
+    recipe
+}
+
+/// Loads the images, trains the model or takes the one that this command has trained already, and
+/// says in the report what both are.
+fn trained(run: &mut Run<'_>, set: Set, settings: &TrainSettings) -> Result<(Images, Trained)> {
+    let images = set.images(run.request, settings)?;
+    let trained = train(run, &images, &recipe(set, settings, images.event()), "train")?;
+    trained.model.save(&run.dir().checkpoints().join("model"))?;
+    run.heading("Model");
+    run.paragraph(set.description(run.request.scale));
+    run.paragraph(trained.sentence());
+    Ok((images, trained))
+}
+
+/// Is every element a number?
+fn finite(x: &Tensor) -> Result<bool> {
+    Ok(x.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite()))
+}
+
+/// Smallest and largest element; both NaN if one element is.
+fn extremes(x: &Tensor) -> Result<(f32, f32)> {
+    let values = x.flatten_all()?.to_vec1::<f32>()?;
+    let extremes = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| {
+        // Unlike `f32::min`, keeps a NaN.
+        let low = if value < low || value.is_nan() { value } else { low };
+        let high = if value > high || value.is_nan() { value } else { high };
+        (low, high)
+    });
+    Ok(extremes)
+}
+
+/// Mean of squared differences over all elements.
+fn mean_square(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok(f64::from((a - b)?.sqr()?.mean_all()?.to_scalar::<f32>()?))
+}

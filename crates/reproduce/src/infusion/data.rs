@@ -1,0 +1,159 @@
+//! Images as the experiments use them: cut, dequantised, pooled.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use candle_core::{Device, Tensor};
+use chains_core::{HostNoise, Seed};
+use datasets::{ImageSet, Mnist, find_mnist, mnist_split};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    request::Request,
+};
+
+/// Which images, and how many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// Training images, the first of the training file.
+    pub train: usize,
+    /// Validation images, behind the first 50,000 of the training file.
+    pub validation: usize,
+    /// Test images, the first of the test file.
+    pub test: usize,
+    /// Average 2x2 blocks after dequantisation.
+    pub pooled: bool,
+}
+
+/// Training, validation and test images of one kind.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// To train on.
+    pub train: ImageSet,
+    /// To choose on.
+    pub validation: ImageSet,
+    /// To report on.
+    pub test: ImageSet,
+    /// 2x2 blocks are averaged.
+    pub pooled: bool,
+}
+
+impl Images {
+    /// MNIST from `--data` or the repository.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the places searched and the files to put there, or if they hold
+    /// fewer images; [`Error::Data`] with file and byte for a malformed one.
+    pub fn mnist(request: &Request, cut: &Cut) -> Result<Self> {
+        let files = read_mnist(request)?;
+        let Mnist { train, test } = files.as_ref();
+        let start = cut.train.max(50_000.min(train.len().saturating_sub(cut.validation)));
+        let (train, validation) =
+            mnist_split(train, cut.train, start..start + cut.validation).map_err(usage)?;
+        if cut.test > test.len() {
+            return Err(Error::Usage(format!(
+                "{} test images were asked for, `{}` has {}",
+                cut.test,
+                test.name,
+                test.len()
+            )));
+        }
+        Ok(Self { train, validation, test: test.range(0..cut.test), pooled: cut.pooled })
+    }
+
+    /// Channels, height and width as the network sees them.
+    pub fn event(&self) -> [usize; 3] {
+        let by = if self.pooled { 2 } else { 1 };
+        [self.train.channels, self.train.height / by, self.train.width / by]
+    }
+
+    /// Dequantised images `(b, D)` in `[0, 1)`.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn rows(
+        &self,
+        set: &ImageSet,
+        indices: &[usize],
+        noise: &mut HostNoise,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let values = datasets::dequantise(&set.gather(indices), noise);
+        self.tensor(set, values, indices.len(), device)
+    }
+
+    /// The first `n` images dequantised with the noise of `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are fewer.
+    pub fn first(&self, set: &ImageSet, n: usize, seed: Seed, device: &Device) -> Result<Tensor> {
+        if n > set.len() {
+            return Err(Error::Usage(format!("`{}` has {} images, not {n}", set.name, set.len())));
+        }
+        let indices: Vec<usize> = (0..n).collect();
+        self.rows(set, &indices, &mut seed.host_noise(), device)
+    }
+
+    /// The first `n` images scaled to integer / 256 without noise.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn scaled(&self, set: &ImageSet, n: usize, device: &Device) -> Result<Tensor> {
+        let indices: Vec<usize> = (0..n.min(set.len())).collect();
+        self.scaled_at(set, &indices, device)
+    }
+
+    /// The images with these numbers scaled to integer / 256 without noise.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn scaled_at(&self, set: &ImageSet, indices: &[usize], device: &Device) -> Result<Tensor> {
+        let values = datasets::scale_256(&set.gather(indices));
+        self.tensor(set, values, indices.len(), device)
+    }
+
+    fn tensor(
+        &self,
+        set: &ImageSet,
+        values: Vec<f32>,
+        n: usize,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let values = if self.pooled {
+            let shape = [set.channels, set.height, set.width];
+            datasets::pool2(&values, shape).map_err(usage)?
+        } else {
+            values
+        };
+        let d = self.event().iter().product::<usize>();
+        Ok(Tensor::from_vec(values, (n, d), device)?)
+    }
+
+    /// Identifies the data in the name of a shared model: what it is trained, chosen and followed on.
+    pub fn digest(&self) -> [String; 3] {
+        [&self.train, &self.validation, &self.test].map(ImageSet::digest)
+    }
+}
+
+/// The files last read: the experiments of a command ask for the same ones.
+static MNIST: Mutex<Option<(PathBuf, Arc<Mnist>)>> = Mutex::new(None);
+
+fn read_mnist(request: &Request) -> Result<Arc<Mnist>> {
+    let dir = find_mnist(request.data.as_deref(), &request.root).map_err(usage)?;
+    let mut last = MNIST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, files)) = last.as_ref().filter(|(place, _)| *place == dir) {
+        return Ok(Arc::clone(files));
+    }
+    let files = Arc::new(Mnist::load(&dir)?);
+    *last = Some((dir, Arc::clone(&files)));
+    Ok(files)
+}
+
+/// A data set's error as bad input.
+pub(crate) fn usage(error: datasets::Error) -> Error {
+    Error::Usage(error.to_string())
+}

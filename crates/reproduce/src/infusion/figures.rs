@@ -1,0 +1,248 @@
+//! The MNIST figures one by one, all from one small model that a command trains once.
+
+use candle_core::Tensor;
+use chains_core::nn::Statistics;
+use eval_metrics::{accuracy, classifier_score};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    data::Images,
+    pictures::{self, generated_means, rows, score},
+    settings::{SampleSettings, TrainSettings},
+    training::{Trained, train},
+};
+use crate::{
+    classifier::DigitClassifier,
+    error::Result,
+    request::{Request, Scale},
+    results::{Check, Metric},
+    run::Run,
+    run_dir::settings_table,
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct FigureSettings {
+    #[serde(flatten)]
+    train: TrainSettings,
+    #[serde(flatten)]
+    samples: SampleSettings,
+}
+
+fn resolve(request: &Request) -> Result<FigureSettings> {
+    request.settings(&FigureSettings {
+        train: TrainSettings::of_scale(request.scale),
+        samples: request.scale.pick(
+            SampleSettings::smoke(),
+            SampleSettings::quick(),
+            SampleSettings::paper(),
+        ),
+    })
+}
+
+pub(super) fn settings(request: &Request) -> Result<toml::Table> {
+    settings_table(&resolve(request)?)
+}
+
+pub(super) fn ready(request: &Request) -> Result<()> {
+    Images::mnist(request, &resolve(request)?.train.cut()?).map(drop)
+}
+
+/// The shared model; its recipe is the same for every figure.
+fn shared(run: &mut Run<'_>) -> Result<(FigureSettings, Images, Trained)> {
+    let settings = resolve(run.request)?;
+    let images = Images::mnist(run.request, &settings.train.cut()?)?;
+    let mut recipe = settings.train.recipe(images.event());
+    recipe.snapshots = true;
+    let trained = train(run, &images, &recipe, "train")?;
+    run.paragraph(trained.sentence());
+    Ok((settings, images, trained))
+}
+
+/// Figure 1.
+pub(super) fn chains(run: &mut Run<'_>) -> Result<()> {
+    let (settings, images, trained) = shared(run)?;
+    pictures::generated_chains(run, &images, &trained.model, settings.train.steps)?;
+    let [first, last] = generated_means(run, &trained.model, 200, settings.train.steps)?;
+    // Uncertain early, decided late: the means sharpen towards black and white.
+    let contrast = |x: &Tensor| -> Result<f64> {
+        let x = rows(x)?;
+        Ok(x.iter().map(|v| f64::from(v * (1.0 - v))).sum::<f64>() / x.len() as f64)
+    };
+    let (early, late) = (contrast(&first)?, contrast(&last)?);
+    run.metric(Metric::new("mean_pixel_uncertainty_first_step", early, "x(1-x)").n(200));
+    run.metric(Metric::new("mean_pixel_uncertainty_last_step", late, "x(1-x)").n(200));
+    if run.request.scale != Scale::Smoke {
+        run.check(Check::new(
+            "means are sharper after the last step than after the first",
+            late < early,
+            format!("{late:.4} against {early:.4}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Figure 2.
+pub(super) fn infusion_chains(run: &mut Run<'_>) -> Result<()> {
+    let (_, images, trained) = shared(run)?;
+    let epochs = trained.snapshots.len();
+    let every = epochs.div_ceil(12).max(1);
+    let chosen: Vec<&Tensor> = trained.snapshots.iter().step_by(every).collect();
+    let steps = chosen[0].dim(0)?;
+    let columns = (0..steps)
+        .map(|t| {
+            let column: Vec<Tensor> =
+                chosen.iter().map(|row| row.get(t)).collect::<candle_core::Result<_>>()?;
+            Ok(Tensor::stack(&column, 0)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    run.heading("The infusion chain of one target as training goes on (Figure 2)");
+    run.chains(
+        "infusion-chains",
+        images.event(),
+        &columns,
+        &format!(
+            "Top row: before training; then every {every} epoch(s). Columns: z_0, z_1, .. of the \
+             chain infused with one training image of the digit 3."
+        ),
+    )?;
+    let labels = &images.train.labels;
+    let target = labels.iter().position(|label| *label == 3).unwrap_or(0);
+    let target = images.scaled(&images.train.select(&[target]), 1, trained.model.device())?;
+    let distance = |row: &Tensor| -> Result<f64> {
+        let last = row.get(steps - 1)?.unsqueeze(0)?;
+        Ok(f64::from((last - &target)?.sqr()?.mean_all()?.to_scalar::<f32>()?))
+    };
+    let before = distance(&trained.snapshots[0])?;
+    let after = distance(&trained.snapshots[epochs - 1])?;
+    run.metric(Metric::new("last_state_to_target_before", before, "mean squared distance"));
+    run.metric(Metric::new("last_state_to_target_after", after, "mean squared distance"));
+    if run.request.scale != Scale::Smoke {
+        run.check(Check::new(
+            "training brings the end of the chain nearer to its target",
+            after < before,
+            format!("{after:.4} against {before:.4}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Figure 3.
+pub(super) fn curves(run: &mut Run<'_>) -> Result<()> {
+    let (_, images, trained) = shared(run)?;
+    pictures::curves(run, &trained.curve, Some(1350.598))?;
+    let (Some(first), Some(last)) = (trained.curve.first(), trained.curve.last()) else {
+        return Ok(());
+    };
+    for (name, value) in [
+        ("bound_train_last_epoch", last.train),
+        ("bound_validation_last_epoch", last.validation),
+        ("bound_test_last_epoch", last.test),
+    ] {
+        let metric = Metric::new(name, value, "nats").setting("statistics", "batch");
+        run.metric(metric.setting("training_images", images.train.len()));
+    }
+    if run.request.scale != Scale::Smoke {
+        for (name, a, b) in [
+            ("training", first.train, last.train),
+            ("validation", first.validation, last.validation),
+        ] {
+            run.check(Check::new(
+                format!("the {name} bound rises"),
+                b > a,
+                format!("from {a:.1} to {b:.1}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Table 1.
+pub(super) fn parzen(run: &mut Run<'_>) -> Result<()> {
+    let (settings, images, trained) = shared(run)?;
+    pictures::parzen_rows(run, &images, &trained.model, &settings.samples)
+}
+
+/// Figure 4, the MNIST panel, with a classifier's view of the samples.
+pub(super) fn samples(run: &mut Run<'_>) -> Result<()> {
+    let (settings, images, trained) = shared(run)?;
+    let model = &trained.model;
+    pictures::samples(run, &images, model, settings.samples.sample_steps)?;
+    let device = model.device();
+    let training = images.scaled(&images.train, images.train.len(), device)?;
+    let (hidden, epochs) = run.request.scale.pick((16, 1), (256, 8), (256, 8));
+    let seed = run.request.stream().child("classifier");
+    let judge = DigitClassifier::train(&training, &images.train.labels, hidden, epochs, seed)?;
+    let test = images.scaled(&images.test, images.test.len(), device)?;
+    let found = score(accuracy(rows(&judge.probabilities(&test)?)?.view(), &images.test.labels))?;
+    run.metric(Metric::new("classifier_accuracy_test", found.value, "share").n(found.n));
+    let n = settings.samples.parzen_samples.min(images.test.len());
+    let [first, last] = generated_means(run, model, n, settings.samples.sample_steps)?;
+    let mut noise = run.request.stream().child("prior-samples").host_noise();
+    let prior = model.prior()?.sample(n, &mut noise)?;
+    let mut values = Vec::new();
+    for (name, x) in [
+        ("real", &test.narrow(0, 0, n)?),
+        ("samples", &last),
+        ("one_step", &first),
+        ("noise", &prior),
+    ] {
+        let probabilities = rows(&judge.probabilities(x)?)?;
+        let confidence = probabilities
+            .rows()
+            .into_iter()
+            .map(|row| f64::from(row.iter().copied().fold(0.0, f32::max)))
+            .sum::<f64>()
+            / n as f64;
+        let splits = 10.min(n / 10).max(1);
+        let found = score(classifier_score(probabilities.view(), splits))?;
+        let mut metric =
+            Metric::new(format!("classifier_score_{name}"), found.mean, "exp nats").n(n);
+        if let Some(error) = found.std_error {
+            metric = metric.std_error(error);
+        }
+        run.metric(metric.setting("splits", splits));
+        run.metric(Metric::new(format!("classifier_confidence_{name}"), confidence, "share").n(n));
+        values.push((name, found.mean));
+    }
+    run.paragraph(
+        "The classifier is a small network trained on the same training images; its score on real \
+         test images is the ceiling.",
+    );
+    if run.request.scale != Scale::Smoke {
+        run.check(Check::new(
+            "classifier score: samples above one step above noise, real above all",
+            values.windows(2).all(|pair| pair[0].1 > pair[1].1),
+            values.iter().map(|(n, v)| format!("{n} {v:.2}")).collect::<Vec<_>>().join(", "),
+        ));
+    }
+    Ok(())
+}
+
+/// Figure 5 on MNIST: the upper half known.
+pub(super) fn inpainting(run: &mut Run<'_>) -> Result<()> {
+    let (settings, images, trained) = shared(run)?;
+    let model = &trained.model;
+    let (n, restarts) = run.request.scale.pick((10, 3), (100, 8), (100, 8));
+    let n = n.min(images.test.len());
+    let event = images.event();
+    let known = images.scaled(&images.test, n, model.device())?;
+    let found =
+        super::inpaint::complete(run, model, &known, event, restarts, settings.train.steps)?;
+    super::inpaint::report(run, &images, &known, &found, event)
+}
+
+/// The infused chains of test images, states `z_0 .. z_{T-1}`, each `(n, D)`, with frozen statistics.
+pub(super) fn infused_states(
+    run: &Run<'_>,
+    images: &Images,
+    trained: &Trained,
+    n: usize,
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let seed = run.request.stream().child("infused");
+    let model = &trained.model;
+    let x = images.first(&images.test, n, seed, model.device())?;
+    let (operator, prior) = (model.operator(Statistics::Running), model.prior()?);
+    let chain = model.infusion_chain(&operator, &prior);
+    let states = chain.states(&x, &mut seed.child("chain").host_noise())?;
+    Ok((x, states))
+}

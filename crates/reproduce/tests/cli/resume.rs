@@ -1,0 +1,73 @@
+//! A killed run that is resumed gives the bits of one that was never killed.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{contents, folder, program, succeeds};
+
+const LINE: &str =
+    "reproduce infusion --experiment mnist-likelihood --scale smoke --set epochs=60 --out";
+
+/// Updates in the newest saved state below a folder; 0 if there is none.
+fn newest_state(dir: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok();
+    paths.map(|path| step(&path).unwrap_or_else(|| newest_state(&path))).max().unwrap_or(0)
+}
+
+/// Kills the child once it has saved a state after `update` updates; true if it was still running.
+fn kill_after(child: &mut Child, dir: &Path, update: usize) -> bool {
+    let limit = Instant::now() + Duration::from_secs(120);
+    while newest_state(dir) < update && Instant::now() < limit {
+        sleep(Duration::from_millis(2));
+    }
+    let running = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    running
+}
+
+fn metrics(dir: &Path) -> Value {
+    let bytes = fs::read(dir.join("results.json")).unwrap();
+    let results: Value = serde_json::from_slice(&bytes).unwrap();
+    results["metrics"].clone()
+}
+
+/// Steps and losses of the training lines.
+fn losses(dir: &Path) -> Vec<(u64, f64)> {
+    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    let dir = folder();
+    let (killed, whole) = (dir.path().join("killed"), dir.path().join("whole"));
+    succeeds(&format!("{LINE} {}", whole.display()));
+    for update in [40, 120] {
+        let mut command = program();
+        command.args(LINE.split_whitespace()).arg(&killed).stdout(Stdio::null());
+        let mut child = command.arg("--resume").stderr(Stdio::null()).spawn().unwrap();
+        assert!(kill_after(&mut child, &killed, update), "too quick to be killed at {update}");
+        assert!(!killed.join("results.json").exists());
+        assert!((update..240).contains(&newest_state(&killed)));
+    }
+    succeeds(&format!("{LINE} {} --resume", killed.display()));
+    assert_eq!(metrics(&killed), metrics(&whole));
+    // Every update once, although two parts were lost and done again.
+    assert_eq!(losses(&killed), losses(&whole));
+    assert_eq!(losses(&whole).len(), 240);
+    for folder in ["checkpoints/model", "samples"] {
+        let files = |dir: &Path| contents(&dir.join(folder)).into_values().collect::<Vec<_>>();
+        assert!(files(&killed) == files(&whole), "{folder}");
+    }
+}
