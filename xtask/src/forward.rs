@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::Context;
 
-use crate::process::{command, exit_code, workspace_root};
+use crate::{
+    process::{command, exit_code, workspace_root},
+    say::warn,
+};
 
 /// The commands that the product's binary understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,12 +151,12 @@ pub(crate) fn run(forwarded: Forwarded, args: &[OsString]) -> anyhow::Result<Exi
     let mut offline = false;
     let mut built = build(&build_argv(&manifest, &features, false))?;
     if built.network_failed {
-        eprintln!("no registry could be reached; trying with what is already here");
+        warn(format_args!("no registry could be reached; trying with what is already here"));
         offline = true;
         built = build(&build_argv(&manifest, &features, true))?;
     }
     if built.code != 0 {
-        eprintln!("error: the product did not build, see above; nothing was run");
+        warn(format_args!("error: the product did not build, see above; nothing was run"));
         return Ok(ExitCode::from(built.code));
     }
     let argv = run_argv(&manifest, &features, offline, forwarded, args);
@@ -196,7 +199,7 @@ fn build(argv: &[OsString]) -> anyhow::Result<Built> {
     let (done, finished) = mpsc::channel::<()>();
     let notice = thread::spawn(move || {
         if finished.recv_timeout(Duration::from_secs(3)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("building (the first time takes several minutes)...");
+            warn(format_args!("building (the first time takes several minutes)..."));
         }
     });
     let built = pass_on(child);
@@ -213,7 +216,8 @@ fn pass_on(mut child: Child) -> anyhow::Result<Built> {
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line)? > 0 {
             network_failed |= is_network_failure(&String::from_utf8_lossy(&line));
-            std::io::stderr().write_all(&line)?;
+            // Nobody may be listening any more; the build goes on.
+            std::io::stderr().write_all(&line).ok();
             line.clear();
         }
     }

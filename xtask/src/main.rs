@@ -3,10 +3,10 @@
 //! Starts processes and links none of the workspace's crates, so that it builds in seconds. The
 //! product's commands go to the binary of package `reproduce`, built with the features that the
 //! arguments ask for; `test` runs everything that a change has to pass.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod forward;
 mod process;
+mod say;
 mod test;
 
 use std::{env, ffi::OsString, process::ExitCode};
@@ -14,6 +14,7 @@ use std::{env, ffi::OsString, process::ExitCode};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use forward::Forwarded;
+use say::warn;
 
 /// The commands of the workspace; each has its own `--help`.
 #[derive(Parser)]
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            warn(format_args!("error: {error:#}"));
             ExitCode::from(2)
         }
     }

@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::bail;
 
-use crate::process::{answers, command, exit_code, shell_line, workspace_root};
+use crate::{
+    process::{answers, command, exit_code, shell_line, workspace_root},
+    say::{say, warn},
+};
 use steps::{Line, Step, Work};
 
 /// Options of `cargo xtask test`.
@@ -59,7 +62,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let mut done = Vec::new();
     for step in &steps {
-        println!("==> {}: {}", step.name, step.about);
+        say(format_args!("==> {}: {}", step.name, step.about));
         let start = Instant::now();
         let outcome = perform(step, &root);
         let time = start.elapsed();
@@ -70,7 +73,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             break;
         }
     }
-    print!("{}", table(&done, steps.len()));
+    say(format_args!("{}", table(&done, steps.len()).trim_end_matches('\n')));
     let failed = done.iter().any(|step| matches!(step.outcome, Outcome::Failed(_)));
     Ok(ExitCode::from(u8::from(failed)))
 }
@@ -92,9 +95,9 @@ fn select(steps: Vec<Step>, options: &Options) -> anyhow::Result<Vec<Step>> {
 
 fn list(steps: &[Step]) {
     for step in steps {
-        println!("{:<12} {}", step.name, step.about);
+        say(format_args!("{:<12} {}", step.name, step.about));
         if let Work::Lines(lines) = &step.work {
-            lines.iter().for_each(|line| println!("{:<12}   {}", "", line.shown()));
+            lines.iter().for_each(|line| say(format_args!("{:<12}   {}", "", line.shown())));
         }
     }
 }
@@ -123,7 +126,7 @@ impl Line {
 
     /// Runs in the root of the workspace, its output passed on.
     fn run(&self, root: &Path) -> Outcome {
-        println!("    {}", self.shown());
+        say(format_args!("    {}", self.shown()));
         let mut command = command(&self.argv);
         command.current_dir(root).envs(self.environment.iter().copied());
         match command.status() {
@@ -141,12 +144,12 @@ impl Line {
 fn report(name: &str, outcome: &Outcome, time: Duration) {
     let seconds = time.as_secs_f64();
     match outcome {
-        Outcome::Passed => println!("    {name}: ok, {seconds:.1} s"),
-        Outcome::Skipped(why) => println!("    {name}: skipped, {why}"),
-        Outcome::Failed(what) => eprintln!(
+        Outcome::Passed => say(format_args!("    {name}: ok, {seconds:.1} s")),
+        Outcome::Skipped(why) => say(format_args!("    {name}: skipped, {why}")),
+        Outcome::Failed(what) => warn(format_args!(
             "error: step `{name}` failed after {seconds:.1} s: {what}\n       \
              the step alone: cargo xtask test --only {name}"
-        ),
+        )),
     }
 }
 

@@ -31,7 +31,7 @@ pub use likelihood::{Estimate, EstimateOptions, Moments, estimate, rate_zero_log
 pub use model::{InfusionModel, METHOD, Operator, Prior};
 pub use network::{OperatorNetwork, Pass, heads};
 pub use objective::{increasing_weights, weighted_log_likelihood};
-pub use sampler::{Generated, SampleOptions, generate, inpaint};
+pub use sampler::{Generated, SampleOptions, generate, generate_from, inpaint};
 pub use statistics::StatisticsPass;
 pub use train::update;
 

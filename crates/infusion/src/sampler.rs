@@ -57,6 +57,23 @@ pub fn generate(
     visit: impl FnMut(usize, &Generated) -> Result<()>,
 ) -> Result<Generated> {
     let start = model.prior()?.sample(n, noise)?;
+    generate_from(model, start, options, noise, visit)
+}
+
+/// [`generate`] from given states `z_0`, such as a draw of [`InfusionModel::prior`] that is shown too.
+///
+/// # Shapes
+/// `start`: `(n, D)`.
+///
+/// # Errors
+/// As [`generate`]; [`chains_core::Error::Shape`] if `start` does not fit the model.
+pub fn generate_from(
+    model: &InfusionModel,
+    start: Tensor,
+    options: &SampleOptions,
+    noise: &mut HostNoise,
+    visit: impl FnMut(usize, &Generated) -> Result<()>,
+) -> Result<Generated> {
     run(&Generation(operator(model, options)), start, options.steps, noise, visit)
 }
 

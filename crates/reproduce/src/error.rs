@@ -9,6 +9,17 @@ pub enum Error {
     /// A request that cannot be met as it was put; the message says what to change.
     #[error("{0}")]
     Usage(String),
+    /// Data or networks that are not there; the message says which, and where to put them.
+    #[error("{0}")]
+    Missing(String),
+    /// A `--set` key that the settings do not have.
+    #[error("--set {key}: unknown key; known are {known}")]
+    UnknownKey {
+        /// As it was given.
+        key: String,
+        /// The keys that there are, with commas.
+        known: String,
+    },
     /// A file whose contents are not what they should be.
     #[error("{}: {reason}", path.display())]
     Format {
@@ -68,7 +79,11 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         use chains_core::Error as Core;
         match self {
-            Self::Usage(_) | Self::Format { .. } | Self::Data(_) => 2,
+            Self::Usage(_)
+            | Self::Missing(_)
+            | Self::UnknownKey { .. }
+            | Self::Format { .. }
+            | Self::Data(_) => 2,
             Self::Chains(
                 Core::Config { .. }
                 | Core::Device { .. }

@@ -129,7 +129,8 @@ fn ours(metric: &Metric) -> String {
     }
 }
 
-/// A number out of a paper, with the digits that it has there.
+/// A number out of a paper, with the digits that it has as an `f64`: zeros at the end of a printed
+/// number are not kept.
 fn as_printed(value: f64) -> String {
     let plain = (1e-6..1e9).contains(&value.abs());
     if plain { value.to_string() } else { format_number(value) }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashSet,
+    collections::HashMap,
     path::{Path, PathBuf},
 };
 
@@ -62,14 +62,15 @@ pub struct Request {
     pub offline: bool,
     /// The repository, which holds `datasets` and `checkpoints`.
     pub root: PathBuf,
-    /// Folder of models that several experiments of a command share.
+    /// Folder where this command trains: inside the run directory of one experiment, or shared by
+    /// several.
     pub models: PathBuf,
     /// Go on where an earlier run stopped.
     pub resume: bool,
     /// `--set key=value`, in order.
     pub overrides: Vec<(String, String)>,
-    /// Recipes that this command has finished already.
-    pub trained: RefCell<HashSet<String>>,
+    /// Recipes that this command has finished already, and where their models lie.
+    pub trained: RefCell<HashMap<String, PathBuf>>,
 }
 
 impl Request {
@@ -81,7 +82,7 @@ impl Request {
     /// `defaults` with the overrides applied, key by key; dotted keys reach into tables.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown key, listing the known ones, or a value of another type.
+    /// [`Error::UnknownKey`], listing the known ones; [`Error::Usage`] for a value of another type.
     pub fn settings<S: Serialize + DeserializeOwned>(&self, defaults: &S) -> Result<S> {
         let mut value =
             serde_json::to_value(defaults).map_err(|e| Error::Usage(format!("settings: {e}")))?;
@@ -89,7 +90,7 @@ impl Request {
             let slot = lookup(&mut value, key).ok_or_else(|| {
                 let mut known = Vec::new();
                 collect_keys(&serde_json::to_value(defaults).unwrap_or_default(), "", &mut known);
-                Error::Usage(format!("--set {key}: unknown key; known are {}", known.join(", ")))
+                Error::UnknownKey { key: key.clone(), known: known.join(", ") }
             })?;
             // A bare word is a string; everything else is JSON.
             *slot = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));

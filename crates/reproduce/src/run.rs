@@ -7,7 +7,7 @@ use chains_core::train::{Event, Observer};
 
 use crate::{
     error::Result,
-    observers::{ImageFiles, JsonLines, Progress},
+    observers::{JsonLines, Progress},
     plots::Plot,
     registry::{Experiment, Paper},
     report::{Report, Table},
@@ -37,7 +37,7 @@ pub struct Run<'a> {
     listeners: Option<Listeners>,
 }
 
-/// Progress on stderr, lines in `metrics.jsonl`, pictures in `samples`.
+/// Progress on stderr, lines in `metrics.jsonl`.
 struct Listeners {
     all: Vec<Box<dyn Observer>>,
 }
@@ -94,11 +94,8 @@ impl Run<'_> {
     /// If `metrics.jsonl` cannot be opened.
     pub fn observer(&mut self) -> Result<&mut dyn Observer> {
         if self.listeners.is_none() {
-            let all: Vec<Box<dyn Observer>> = vec![
-                Box::new(self.dir.json_lines()?),
-                Box::new(Progress::stderr()),
-                Box::new(ImageFiles::latest(self.dir.samples())),
-            ];
+            let all: Vec<Box<dyn Observer>> =
+                vec![Box::new(self.dir.json_lines()?), Box::new(Progress::stderr())];
             self.listeners = Some(Listeners { all });
         }
         // Just filled.

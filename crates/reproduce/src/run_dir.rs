@@ -1,11 +1,13 @@
 //! The directory of one run: settings, record, metrics, plots, samples, checkpoints.
 
+mod aside;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -19,6 +21,7 @@ use crate::{
     results::{read_json, write_atomic, write_json},
 };
 pub use record::RunRecord;
+pub(crate) use record::accelerators;
 
 /// What a run is: the part of its record that is known before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +58,16 @@ pub struct RunDir {
     root: PathBuf,
     record: RunRecord,
     started: Instant,
-    earlier_s: f64,
+    earlier: Earlier,
+}
+
+/// Wall time of the runs that this one resumes, in seconds.
+#[derive(Clone, Copy, Debug)]
+enum Earlier {
+    /// The run was cut off and goes on: both count.
+    CutOff(f64),
+    /// The run had ended: what is done again does not count twice.
+    Ended(f64),
 }
 
 impl RunDir {
@@ -64,13 +76,14 @@ impl RunDir {
     /// A fresh run (`resume` false) never mixes with an earlier one: the earlier directory moves
     /// to `<root>.previous` first and takes the place of an older one there, unless that one has
     /// results and the earlier run has none. With `resume`
-    /// everything stays, and the settings must be those of the earlier run; where there is none,
-    /// a fresh one starts.
+    /// everything stays but `results.json`, which is there again when the run has ended; settings
+    /// and build must be those of the earlier run; where there is none, a fresh one starts.
     ///
     /// # Errors
     /// [`Error::Usage`] if `root` (or the `.previous` to be replaced) is not empty and not a run
-    /// directory, if it cannot be written, or if settings, experiment, scale, seed or device differ
-    /// (all that differ are listed); [`Error::Format`] if the stored `config.toml` is not TOML.
+    /// directory, if it cannot be written, or if settings, experiment, scale, seed, device, version
+    /// or the features that change the arithmetic differ (all that differ are listed);
+    /// [`Error::Format`] if the stored `config.toml` is not TOML.
     pub fn create(root: &Path, info: &RunInfo, resume: bool) -> Result<Self> {
         let found = Contents::of(root)?;
         if found == Contents::Foreign {
@@ -82,7 +95,7 @@ impl RunDir {
         }
         let resume = resume && found == Contents::Run;
         if found == Contents::Run && !resume {
-            set_aside(root)?;
+            aside::set_aside(root)?;
         }
         let writable = |path: &Path, source| {
             Error::Usage(format!("cannot write to the run directory {}: {source}", path.display()))
@@ -103,7 +116,8 @@ impl RunDir {
         if let Some(earlier) = &earlier {
             check_same_run(&record_path, earlier, info)?;
         }
-        let earlier_s = earlier.as_ref().and_then(|record| record.wall_s).unwrap_or(0.0);
+        let time = Earlier::of(root, earlier.as_ref())?;
+        remove_file(&root.join("results.json"))?;
         let record = RunRecord::start(info, earlier.as_ref());
         // The record comes first: it is what marks the directory as a run.
         let write = || {
@@ -114,7 +128,7 @@ impl RunDir {
             Error::Io { source, .. } => writable(root, source),
             other => other,
         })?;
-        Ok(Self { root: root.to_path_buf(), record, started: Instant::now(), earlier_s })
+        Ok(Self { root: root.to_path_buf(), record, started: Instant::now(), earlier: time })
     }
 
     /// The directory.
@@ -152,9 +166,14 @@ impl RunDir {
         &self.record
     }
 
-    /// Seconds since the run started, those recorded by the runs that it resumes included.
+    /// Seconds since the run started, with those of the parts that it resumes. A run that had ended
+    /// keeps its time when it is resumed, unless doing it again takes longer.
     pub fn wall_s(&self) -> f64 {
-        self.earlier_s + self.started.elapsed().as_secs_f64()
+        let own = self.started.elapsed().as_secs_f64();
+        match self.earlier {
+            Earlier::CutOff(seconds) => seconds + own,
+            Earlier::Ended(seconds) => seconds.max(own),
+        }
     }
 
     /// The observer that writes `metrics.jsonl`, after what is there already.
@@ -185,6 +204,26 @@ impl RunDir {
     }
 }
 
+impl Earlier {
+    /// A run that was killed has no time in its record; the last line of its metrics tells.
+    fn of(root: &Path, record: Option<&RunRecord>) -> Result<Self> {
+        let recorded = record.and_then(|record| record.wall_s).unwrap_or(0.0);
+        if root.join("results.json").is_file() {
+            return Ok(Self::Ended(recorded));
+        }
+        let last = JsonLines::last(&root.join("metrics.jsonl"), None)?;
+        Ok(Self::CutOff(recorded.max(last.map_or(0.0, |(_, time_s)| time_s))))
+    }
+}
+
+/// A file that is not there is fine.
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::io(path, source)),
+        _ => Ok(()),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Contents {
     /// Absent or empty.
@@ -210,52 +249,31 @@ impl Contents {
     }
 }
 
-/// Moves an earlier run to `<root>.previous`.
-fn set_aside(root: &Path) -> Result<()> {
-    // A root such as `.` has no name of its own until it is resolved.
-    let root = fs::canonicalize(root).map_err(|source| Error::io(root, source))?;
-    let Some(name) = root.file_name() else {
-        return Err(Error::Usage(format!(
-            "{}: cannot be set aside; give another --out",
-            root.display()
-        )));
-    };
-    let mut previous = name.to_os_string();
-    previous.push(".previous");
-    let previous = root.with_file_name(previous);
-    if previous.exists() {
-        // Deleting asks for more than moving: a folder with just some config.toml is not deleted.
-        if !previous.join("run.json").is_file() {
-            return Err(Error::Usage(format!(
-                "{}: stands where the earlier run would move to and is not a run directory; \
-                 move it away",
-                previous.display()
-            )));
-        }
-        // An unfinished run never takes the place of a finished one.
-        let finished = |dir: &Path| dir.join("results.json").is_file();
-        if finished(&previous) && !finished(&root) {
-            return fs::remove_dir_all(&root).map_err(|source| Error::io(&root, source));
-        }
-        fs::remove_dir_all(&previous).map_err(|source| Error::io(&previous, source))?;
-    }
-    fs::rename(&root, &previous).map_err(|source| Error::io(&root, source))
-}
-
 fn to_toml(config: &Table) -> Result<String> {
     toml::to_string_pretty(config)
         .map_err(|error| Error::Usage(format!("settings as TOML: {error}")))
 }
 
-/// Another seed or experiment would mix two runs in one directory.
+/// Another seed, experiment or build would mix two runs in one directory.
 fn check_same_run(path: &Path, earlier: &RunRecord, info: &RunInfo) -> Result<()> {
     let [was, now] = [earlier.seed, info.seed].map(|seed| seed.to_string());
+    let version = earlier.versions.get("reproduce").cloned().unwrap_or_default();
+    let words = |features: &[String]| match features {
+        [] => "none".to_owned(),
+        features => features.join(" "),
+    };
+    // The other features change no number.
+    let mut compiled = earlier.features.clone();
+    compiled.retain(|feature| feature != "hub");
+    let (compiled, present) = (words(&compiled), words(&accelerators()));
     let fields = [
         ("paper", &earlier.paper, &info.paper),
         ("experiment", &earlier.experiment, &info.experiment),
         ("scale", &earlier.scale, &info.scale),
         ("seed", &was, &now),
         ("device", &earlier.device, &info.device),
+        ("version", &version, &env!("CARGO_PKG_VERSION").to_owned()),
+        ("features", &compiled, &present),
     ];
     let differing = fields.iter().filter(|(_, was, now)| was != now);
     let lines = differing.map(|(field, was, now)| format!("{field}: was {was}, now {now}"));

@@ -6,7 +6,10 @@ mod models;
 mod reproduce;
 mod sample;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
 
 use clap::{Parser, Subcommand};
 
@@ -69,7 +72,14 @@ fn device(name: &str) -> Result<candle_core::Device> {
     chains_core::device::parse(name).map_err(Error::from)
 }
 
-#[expect(clippy::print_stdout, reason = "results and paths go to stdout")]
+/// Results and paths go to stdout. A reader that has heard enough and closed the pipe is no error.
 fn print(text: &str) {
-    println!("{}", text.trim_end_matches('\n'));
+    let mut stdout = std::io::stdout().lock();
+    let written = writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        // The results are in their files; where stderr is gone too, nobody is left to tell.
+        writeln!(std::io::stderr(), "warning: stdout cannot be written: {error}").ok();
+    }
 }

@@ -1,6 +1,9 @@
 //! `reproduce`.
 
-use std::{cell::RefCell, path::PathBuf};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
 
 use super::{device, key_value, print, root};
 use crate::{
@@ -38,10 +41,12 @@ pub(super) struct Args {
     /// Go on where an earlier run of the same settings stopped
     #[arg(long)]
     resume: bool,
-    /// Never use the network
+    /// Never use the network. Reproducing never does by itself: data come from --data or the
+    /// repository, models are trained
     #[arg(long)]
     offline: bool,
-    /// Override a setting, repeatable; an unknown key lists the known ones
+    /// Override a setting, repeatable; an unknown key lists the known ones. Of several experiments
+    /// each takes the keys that it knows
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     overrides: Vec<(String, String)>,
     /// List the experiments and whether they can run now
@@ -50,6 +55,17 @@ pub(super) struct Args {
     /// Print what would run, with all settings, and stop
     #[arg(long)]
     dry_run: bool,
+}
+
+/// An experiment that was asked for.
+struct Chosen {
+    paper: &'static Paper,
+    experiment: &'static Experiment,
+    /// Asked for by its own name, not among all or by default.
+    named: bool,
+    /// The overrides of keys that it knows.
+    overrides: Vec<(String, String)>,
+    out: PathBuf,
 }
 
 pub(super) fn run(args: Args) -> Result<u8> {
@@ -72,54 +88,109 @@ pub(super) fn run(args: Args) -> Result<u8> {
     if args.list {
         return list(&papers, &request);
     }
-    let mut chosen = Vec::new();
-    for paper in &papers {
-        chosen.extend(paper.select(&args.experiments)?.into_iter().map(|e| (*paper, e)));
+    let mut chosen = choose(&args, &papers, &base)?;
+    if let [only] = chosen.as_slice() {
+        request.models = only.out.join("checkpoints").join("training");
     }
-    let single = chosen.len() == 1;
-    if single && args.out.is_some() {
-        // One run directory: the shared models go inside it.
-        request.models = base.join("checkpoints").join("training");
-    }
-    // Bad settings are found before the first experiment spends an hour.
-    for (_, experiment) in &chosen {
-        (experiment.settings)(&request)?;
-    }
+    // Bad settings and missing data are found before the first experiment spends an hour.
+    resolve(&mut chosen, &mut request)?;
     if args.dry_run {
-        return dry_run(&chosen, &request);
+        return dry_run(&chosen, &mut request);
     }
+    let skipped = leave_out(&mut chosen, &mut request)?;
     let mut passed = true;
-    let mut skipped = Vec::new();
-    for (paper, experiment) in &chosen {
-        match (experiment.ready)(&request) {
-            Ok(()) => {}
-            // What is missing is left out of several; what is damaged is an error.
-            Err(error) if single || matches!(error, Error::Data(_)) => return Err(error),
-            Err(error) => {
-                skipped.push(format!("{}: {error}", experiment.id));
-                continue;
-            }
-        }
-        let out = match (&args.out, single) {
-            (Some(out), true) => out.clone(),
-            (Some(out), false) => out.join(experiment.id),
-            (None, _) => base.join(paper.id).join(experiment.id).join(format!(
-                "{}-{}",
-                args.scale.name(),
-                args.seed
-            )),
-        };
+    for Chosen { paper, experiment, overrides, out, .. } in chosen {
+        request.overrides = overrides;
         let results = execute(&request, paper, experiment, &out)?;
         passed &= results.passed();
         print(&summary(&results, &out));
-    }
-    if skipped.len() == chosen.len() {
-        return Err(Error::Usage(format!("nothing can run:\n  {}", skipped.join("\n  "))));
     }
     if !skipped.is_empty() {
         print(&format!("not run:\n  {}\n", skipped.join("\n  ")));
     }
     Ok(u8::from(!passed))
+}
+
+/// What the command line asks for, and where each run goes.
+fn choose(args: &Args, papers: &[&'static Paper], base: &Path) -> Result<Vec<Chosen>> {
+    let mut chosen = Vec::new();
+    for paper in papers {
+        for experiment in paper.select(&args.experiments)? {
+            let run = format!("{}-{}", args.scale.name(), args.seed);
+            let out = match args.out {
+                Some(_) => base.join(experiment.id),
+                None => base.join(paper.id).join(experiment.id).join(run),
+            };
+            let named = args.experiments.iter().any(|id| id == experiment.id);
+            chosen.push(Chosen { paper, experiment, named, overrides: Vec::new(), out });
+        }
+    }
+    if let ([only], Some(out)) = (chosen.as_mut_slice(), &args.out) {
+        only.out.clone_from(out);
+    }
+    Ok(chosen)
+}
+
+/// Gives every experiment the overrides that it knows and checks its settings. A key that none
+/// knows is an error.
+fn resolve(chosen: &mut [Chosen], request: &mut Request) -> Result<()> {
+    let overrides = std::mem::take(&mut request.overrides);
+    let several = chosen.len() > 1;
+    for pair in overrides {
+        request.overrides = vec![pair.clone()];
+        let mut unknown = Vec::new();
+        for chosen in chosen.iter_mut() {
+            match (chosen.experiment.settings)(request) {
+                Err(error @ Error::UnknownKey { .. }) if !several => return Err(error),
+                Err(Error::UnknownKey { known, .. }) => {
+                    unknown.push(format!("{} knows {known}", chosen.experiment.id));
+                }
+                // Whether the values fit is seen with all of them.
+                _ => chosen.overrides.push(pair.clone()),
+            }
+        }
+        if unknown.len() == chosen.len() {
+            return Err(Error::Usage(format!(
+                "--set {}: unknown key to every chosen experiment;\n  {}",
+                pair.0,
+                unknown.join("\n  ")
+            )));
+        }
+    }
+    for Chosen { experiment, overrides, .. } in chosen {
+        request.overrides.clone_from(overrides);
+        (experiment.settings)(request).map_err(|error| match error {
+            Error::Usage(message) if several => {
+                Error::Usage(format!("{}: {message}", experiment.id))
+            }
+            error => error,
+        })?;
+    }
+    Ok(())
+}
+
+/// Leaves out experiments whose data are missing, if they were not asked for by name, and says
+/// which. Everything else that keeps one from running is an error.
+fn leave_out(chosen: &mut Vec<Chosen>, request: &mut Request) -> Result<Vec<String>> {
+    let (mut ready, mut skipped) = (Vec::new(), Vec::new());
+    for one in chosen.drain(..) {
+        request.overrides.clone_from(&one.overrides);
+        match (one.experiment.ready)(request) {
+            Ok(()) => ready.push(one),
+            Err(Error::Missing(reason)) if !one.named => {
+                skipped.push(format!("{}: {reason}", one.experiment.id));
+            }
+            Err(Error::Missing(reason)) => {
+                return Err(Error::Missing(format!("{}: {reason}", one.experiment.id)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if ready.is_empty() {
+        return Err(Error::Missing(format!("nothing can run:\n  {}", skipped.join("\n  "))));
+    }
+    *chosen = ready;
+    Ok(skipped)
 }
 
 fn list(papers: &[&Paper], request: &Request) -> Result<u8> {
@@ -129,8 +200,9 @@ fn list(papers: &[&Paper], request: &Request) -> Result<u8> {
     Ok(0)
 }
 
-fn dry_run(chosen: &[(&Paper, &Experiment)], request: &Request) -> Result<u8> {
-    for (paper, experiment) in chosen {
+fn dry_run(chosen: &[Chosen], request: &mut Request) -> Result<u8> {
+    for Chosen { paper, experiment, overrides, .. } in chosen {
+        request.overrides.clone_from(overrides);
         let settings = (experiment.settings)(request)?;
         let text = toml::to_string(&settings).map_err(|e| Error::Usage(e.to_string()))?;
         let ready = match (experiment.ready)(request) {
@@ -143,7 +215,7 @@ fn dry_run(chosen: &[(&Paper, &Experiment)], request: &Request) -> Result<u8> {
 }
 
 /// What a person wants to see at the end.
-fn summary(results: &Results, out: &std::path::Path) -> String {
+fn summary(results: &Results, out: &Path) -> String {
     let mut text = format!(
         "\n{} {} ({}), scale {}, seed {}, {:.0} s\n",
         results.paper,

@@ -46,8 +46,8 @@ impl Images {
     /// MNIST from `--data` or the repository.
     ///
     /// # Errors
-    /// [`Error::Usage`] that names the places searched and the files to put there, or if they hold
-    /// fewer images; [`Error::Data`] with file and byte for a malformed one.
+    /// [`Error::Missing`] that names the places searched and the files to put there;
+    /// [`Error::Usage`] if they hold fewer images; [`Error::Data`] with file and byte for a malformed one.
     pub fn mnist(request: &Request, cut: &Cut) -> Result<Self> {
         let files = read_mnist(request)?;
         let Mnist { train, test } = files.as_ref();
@@ -153,7 +153,10 @@ fn read_mnist(request: &Request) -> Result<Arc<Mnist>> {
     Ok(files)
 }
 
-/// A data set's error as bad input.
+/// A data set's error as bad input; one that is nowhere is [`Error::Missing`].
 pub(crate) fn usage(error: datasets::Error) -> Error {
-    Error::Usage(error.to_string())
+    match error {
+        datasets::Error::Missing { .. } => Error::Missing(error.to_string()),
+        _ => Error::Usage(error.to_string()),
+    }
 }

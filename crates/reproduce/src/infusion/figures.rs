@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     data::Images,
+    limits::at_least,
     pictures::{self, generated_means, rows, score},
     settings::{SampleSettings, TrainSettings},
     training::{Trained, train},
@@ -26,17 +27,35 @@ struct FigureSettings {
     train: TrainSettings,
     #[serde(flatten)]
     samples: SampleSettings,
+    /// Chains and test images that the classifier judges.
+    classifier_samples: usize,
 }
 
 fn resolve(request: &Request) -> Result<FigureSettings> {
-    request.settings(&FigureSettings {
+    let settings: FigureSettings = request.settings(&FigureSettings {
         train: TrainSettings::of_scale(request.scale),
         samples: request.scale.pick(
             SampleSettings::smoke(),
             SampleSettings::quick(),
             SampleSettings::paper(),
         ),
-    })
+        classifier_samples: request.scale.pick(50, 1_000, 10_000),
+    })?;
+    settings.train.validate_mnist()?;
+    settings.samples.validate()?;
+    at_least(&[("classifier_samples", settings.classifier_samples, 20)])?;
+    Ok(settings)
+}
+
+/// The curves are of the followed bounds, so there must be some.
+fn resolve_curves(request: &Request) -> Result<FigureSettings> {
+    let settings = resolve(request)?;
+    at_least(&[("followed", settings.train.followed, 1)])?;
+    Ok(settings)
+}
+
+pub(super) fn settings_curves(request: &Request) -> Result<toml::Table> {
+    settings_table(&resolve_curves(request)?)
 }
 
 pub(super) fn settings(request: &Request) -> Result<toml::Table> {
@@ -54,7 +73,8 @@ fn shared(run: &mut Run<'_>) -> Result<(FigureSettings, Images, Trained)> {
     let mut recipe = settings.train.recipe(images.event());
     recipe.snapshots = true;
     let trained = train(run, &images, &recipe, "train")?;
-    run.paragraph(trained.sentence());
+    trained.model.save(&run.dir().checkpoints().join("model"))?;
+    run.paragraph(pictures::training_sentence(&images, &trained));
     Ok((settings, images, trained))
 }
 
@@ -129,7 +149,7 @@ pub(super) fn infusion_chains(run: &mut Run<'_>) -> Result<()> {
 /// Figure 3.
 pub(super) fn curves(run: &mut Run<'_>) -> Result<()> {
     let (_, images, trained) = shared(run)?;
-    pictures::curves(run, &trained.curve, Some(1350.598))?;
+    pictures::curves(run, &images, &trained.curve)?;
     let (Some(first), Some(last)) = (trained.curve.first(), trained.curve.last()) else {
         return Ok(());
     };
@@ -175,7 +195,7 @@ pub(super) fn samples(run: &mut Run<'_>) -> Result<()> {
     let test = images.scaled(&images.test, images.test.len(), device)?;
     let found = score(accuracy(rows(&judge.probabilities(&test)?)?.view(), &images.test.labels))?;
     run.metric(Metric::new("classifier_accuracy_test", found.value, "share").n(found.n));
-    let n = settings.samples.parzen_samples.min(images.test.len());
+    let n = settings.classifier_samples.min(images.test.len());
     let [first, last] = generated_means(run, model, n, settings.samples.sample_steps)?;
     let mut noise = run.request.stream().child("prior-samples").host_noise();
     let prior = model.prior()?.sample(n, &mut noise)?;
@@ -221,14 +241,13 @@ pub(super) fn samples(run: &mut Run<'_>) -> Result<()> {
 /// Figure 5 on MNIST: the upper half known.
 pub(super) fn inpainting(run: &mut Run<'_>) -> Result<()> {
     let (settings, images, trained) = shared(run)?;
-    let model = &trained.model;
-    let (n, restarts) = run.request.scale.pick((10, 3), (100, 8), (100, 8));
-    let n = n.min(images.test.len());
-    let event = images.event();
-    let known = images.scaled(&images.test, n, model.device())?;
-    let found =
-        super::inpaint::complete(run, model, &known, event, restarts, settings.train.steps)?;
-    super::inpaint::report(run, &images, &known, &found, event)
+    let (n, completions) = run.request.scale.pick((10, 3), (100, 8), (100, 8));
+    let extent = super::inpaint::Extent {
+        images: n.min(images.test.len()),
+        completions,
+        steps: settings.train.steps,
+    };
+    super::inpaint::completions(run, &images, &trained, extent)
 }
 
 /// The infused chains of test images, states `z_0 .. z_{T-1}`, each `(n, D)`, with frozen statistics.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     data::Images,
     estimates::frozen_estimate,
+    limits::{beside, finite_check},
     pictures,
     settings::{LikelihoodSettings, SampleSettings, TrainSettings},
     training::{Trained, train},
@@ -55,7 +56,11 @@ fn resolve(request: &Request) -> Result<MnistSettings> {
             half_precision: false,
         },
     };
-    request.settings(&defaults)
+    let settings: MnistSettings = request.settings(&defaults)?;
+    settings.train.validate_mnist()?;
+    settings.likelihood.validate()?;
+    settings.samples.validate()?;
+    Ok(settings)
 }
 
 pub(super) fn settings(request: &Request) -> Result<toml::Table> {
@@ -78,11 +83,11 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     } else {
         trained.model.save(&saved)?;
     }
-    run.paragraph(trained.sentence());
+    run.paragraph(pictures::training_sentence(&images, &trained));
     likelihood(run, &images, &trained, &settings.likelihood)?;
     pictures::parzen_rows(run, &images, &trained.model, &settings.samples)?;
     pictures::samples(run, &images, &trained.model, settings.samples.sample_steps)?;
-    pictures::curves(run, &trained.curve, Some(1350.598))?;
+    pictures::curves(run, &images, &trained.curve)?;
     pictures::generated_chains(run, &images, &trained.model, settings.train.steps)
 }
 
@@ -101,24 +106,30 @@ pub(super) fn likelihood(
     let options = EstimateOptions::new(settings.bound_chains);
     let found = frozen_estimate(model, &x, &options, seed.child("bound"), run.observer()?)?;
     let bound = PathSummary::of(&found.weights[0]);
-    run.metric(
-        Metric::new("lower_bound_test", bound.lower_bound, "nats")
-            .std_error(bound.lower_bound_se)
-            .n(bound.examples)
-            .published(1350.598)
-            .setting("k", bound.chains)
-            .setting("statistics", "frozen"),
-    );
+    finite_check(run, "the test bounds", &[bound.lower_bound]);
+    let may = run.request.scale != Scale::Smoke && !images.pooled;
+    let metric = Metric::new("lower_bound_test", bound.lower_bound, "nats")
+        .std_error(bound.lower_bound_se)
+        .n(bound.examples)
+        .setting("k", bound.chains)
+        .setting("training_images", images.train.len())
+        .setting("updates", trained.updates)
+        .setting("statistics", "frozen");
+    run.metric(beside(metric, 1350.598, may));
     let (dim, network) = (x.dim(1)? as f64, &model.config().network);
-    let bpd = 8.0 - bound.lower_bound / dim / std::f64::consts::LN_2;
-    run.metric(Metric::new("bits_per_dim_test", bpd, "bits per dimension").n(bound.examples));
+    if !images.pooled {
+        let bits = dim * std::f64::consts::LN_2;
+        let metric =
+            Metric::new("bits_per_dim_test", 8.0 - bound.lower_bound / bits, "bits per dimension");
+        let metric = metric.std_error(bound.lower_bound_se / bits).n(bound.examples);
+        run.metric(metric.setting("k", bound.chains));
+    }
     let (floor, scale) = (network.variance_floor, network.variance_scale);
     let closed = rate_zero_log_prob(&trained.moments, &x, floor, scale)?;
     let closed = closed.iter().sum::<f64>() / closed.len() as f64;
     run.metric(
         Metric::new("rate_zero_closed_form_test", closed, "nats")
             .n(bound_images)
-            .published(824.50)
             .setting("of", "the factorial Gaussian of the training images, on the same images"),
     );
     if run.request.scale != Scale::Smoke {
@@ -153,23 +164,25 @@ fn importance_sampling(
     let variances: Vec<Option<f64>> = std::iter::once(None).chain(isotropic.map(Some)).collect();
     let mut rows = Vec::new();
     for (split, set) in [("test", &images.test), ("train", &images.train)] {
-        let n = if split == "test" { settings.is_images } else { settings.is_images.div_ceil(2) };
+        let n = if split == "test" { settings.is_images } else { settings.is_train_images };
         let x = images.first(set, n.min(set.len()), seed.child(split), &device)?;
         let found = estimates(run, trained, &x, settings, &variances, split)?;
-        report_estimates(run, split, settings, isotropic, &found);
+        report_estimates(run, split, settings, isotropic, &found, images.pooled);
         rows.push((split, found));
     }
     let checks = &rows[0].1;
     for pair in checks.windows(2) {
         let (a, b) = (&pair[0].1[0], &pair[1].1[0]);
-        let slack = if run.request.scale == Scale::Smoke { f64::INFINITY } else { 0.0 };
+        if run.request.scale == Scale::Smoke {
+            break;
+        }
         run.check(Check::new(
             format!("the estimate with {} chains is not below that with {}", pair[1].0, pair[0].0),
-            b.importance_sampling + slack >= a.importance_sampling,
+            b.importance_sampling >= a.importance_sampling,
             format!("{:.1} against {:.1}", b.importance_sampling, a.importance_sampling),
         ));
     }
-    for (chains, summaries) in checks {
+    for (chains, summaries) in checks.iter().filter(|(k, _)| *k > 1) {
         run.check(Check::at_most(
             format!("lower bound <= importance-sampling estimate with {chains} chains"),
             round(summaries[0].lower_bound),
@@ -180,7 +193,7 @@ fn importance_sampling(
         && run.request.scale != Scale::Smoke
     {
         run.check(Check::new(
-            "the isotropic output is well below the learned one",
+            "the isotropic output is below the learned one",
             last[1].importance_sampling < last[0].importance_sampling,
             format!(
                 "{:.1} against {:.1}",
@@ -250,7 +263,10 @@ fn report_estimates(
     settings: &LikelihoodSettings,
     isotropic: Option<f64>,
     found: &Estimates,
+    pooled: bool,
 ) {
+    // 2x2 means have another density; `smoke` has them unless told otherwise.
+    let may = run.request.scale != Scale::Smoke && !pooled;
     let last = settings.is_chains.last().copied().unwrap_or(0);
     for (chains, summaries) in found {
         let published = |test: f64, train: f64| if split == "test" { test } else { train };
@@ -266,14 +282,14 @@ fn report_estimates(
         let mut own = metric(name, &summaries[0]);
         // Table 2 has k = 20,000; the column is filled beside our largest k only.
         if *chains == last {
-            own = own.published(published(1836.27, 1837.560));
+            own = beside(own, published(1836.27, 1837.560), may);
         }
         run.metric(own);
         if let (Some(variance), Some(summary)) = (isotropic, summaries.get(1)) {
             let name = format!("importance_sampling_isotropic_{split}");
             let mut own = metric(name, summary).setting("output_variance", variance);
             if *chains == last {
-                own = own.published(published(413.297, 450.695));
+                own = beside(own, published(413.297, 450.695), may);
             }
             run.metric(own);
         }
@@ -281,13 +297,11 @@ fn report_estimates(
     if split == "train"
         && let Some((chains, summaries)) = found.last()
     {
-        run.metric(
-            Metric::new("lower_bound_train", summaries[0].lower_bound, "nats")
-                .std_error(summaries[0].lower_bound_se)
-                .n(summaries[0].examples)
-                .published(1230.305)
-                .setting("k", *chains),
-        );
+        let metric = Metric::new("lower_bound_train", summaries[0].lower_bound, "nats")
+            .std_error(summaries[0].lower_bound_se)
+            .n(summaries[0].examples)
+            .setting("k", *chains);
+        run.metric(beside(metric, 1230.305, may));
     }
 }
 

@@ -6,6 +6,7 @@ pub mod estimates;
 mod figures;
 mod grid;
 mod inpaint;
+mod limits;
 mod mnist;
 mod pictures;
 pub mod settings;
@@ -60,7 +61,7 @@ pub static PAPER: Paper = Paper {
             headline: false,
             data: "MNIST",
             time: ["1 s", "3 min", "4 days"],
-            settings: figures::settings,
+            settings: figures::settings_curves,
             ready: figures::ready,
             run: figures::curves,
         },

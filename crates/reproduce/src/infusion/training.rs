@@ -1,32 +1,36 @@
 //! Trains a model once for all experiments of a command that ask for it; resumes exactly.
 
+mod follow;
+mod session;
+
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
-    time::Instant,
 };
 
 use candle_core::Tensor;
-use chains_core::{
-    Seed, checkpoint,
-    nn::Statistics,
-    optim::{Adam, WeightAverage},
-    train::{Event, Observer, StateDir},
-};
-use datasets::{Cursor, ImageSet, Shuffle};
-use infusion::{InfusionModel, ModelConfig, Moments, StatisticsPass, TrainConfig, update};
+use chains_core::train::Event;
+use infusion::{InfusionModel, ModelConfig, Moments, TrainConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{
-    data::{Images, usage},
-    estimates::blocks,
+use self::{
+    follow::epoch_values,
+    session::{DONE_FILE, Training, states},
 };
+use super::data::Images;
 use crate::{
     error::{Error, Result},
+    observers::JsonLines,
     request::Request,
     run::Run,
+    run_dir::accelerators,
 };
+
+/// Layout of training states and of what lies beside them; to be raised with every change after
+/// which older ones cannot go on.
+const STATE_FORMAT: u32 = 1;
 
 /// Everything that determines a trained model besides the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,15 +67,6 @@ pub struct EpochBounds {
     pub test: f64,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Extra {
-    cursor: Cursor,
-    curve: Vec<EpochBounds>,
-    loss_sum: f64,
-    loss_count: usize,
-    seconds: f64,
-}
-
 /// A trained model with frozen statistics.
 pub struct Trained {
     /// The model.
@@ -86,8 +81,6 @@ pub struct Trained {
     pub moments: Moments,
     /// States of the followed infusion chain: before training, then after each epoch, `(T, D)`.
     pub snapshots: Vec<Tensor>,
-    /// Where the model lies.
-    pub dir: PathBuf,
 }
 
 impl Trained {
@@ -99,58 +92,103 @@ impl Trained {
     }
 }
 
-/// [`train_or_load`] with the listeners of a run; `stage` names the loop in `metrics.jsonl`.
+/// Trains as `recipe` says, or takes the model that this command has trained already; `stage` names
+/// the loop in `metrics.jsonl`, which holds the followed bounds in either case.
+///
+/// With `--resume` a training goes on where it is found: in the run directory, or in the folder
+/// `.models` beside it or up to two folders above, where a command with several experiments trains.
 ///
 /// # Errors
-/// As [`train_or_load`].
+/// [`chains_core::Error::NonFinite`] if the loss or a followed bound breaks; the last saved state
+/// stays. [`Error::Format`] if a file of a finished training is missing or damaged.
 pub fn train(run: &mut Run<'_>, images: &Images, recipe: &Recipe, stage: &str) -> Result<Trained> {
-    let request = run.request;
-    if let Some(step) = resume_position(request, images, recipe)? {
-        run.rewind(stage, step)?;
-    }
-    train_or_load(request, images, recipe, stage, run.observer()?)
-}
-
-/// Trains as `recipe` says, or takes the model that this command has trained already.
-///
-/// # Errors
-/// [`chains_core::Error::NonFinite`] if the loss breaks; the last saved state stays.
-pub fn train_or_load(
-    request: &Request,
-    images: &Images,
-    recipe: &Recipe,
-    stage: &str,
-    observer: &mut dyn Observer,
-) -> Result<Trained> {
     recipe.model.validate()?;
     recipe.train.validate()?;
+    let request = run.request;
     let name = recipe_name(request, images, recipe)?;
-    let dir = request.models.join(&name);
-    let fresh = !request.resume && !request.trained.borrow().contains(&name);
-    if fresh && dir.exists() {
-        fs::remove_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
-    }
+    let dir = place(run, &name)?;
     let mut training = Training::new(request, images, recipe, &dir)?;
-    if !dir.join("done.json").exists() {
+    let done = training.is_done();
+    if !done {
+        if request.resume {
+            run.rewind(stage, states(&dir).position()?.unwrap_or(0))?;
+        }
         training.resume()?;
+    }
+    record_curve(run, &training, stage)?;
+    if !done {
+        let observer = run.observer()?;
         training.run(stage, observer)?;
         training.finish(observer)?;
     }
-    request.trained.borrow_mut().insert(name);
+    request.trained.borrow_mut().insert(name, dir);
     training.into_trained()
 }
 
-/// The update at which an interrupted training would go on; `None` if the command does not resume
-/// or the training is done.
-fn resume_position(request: &Request, images: &Images, recipe: &Recipe) -> Result<Option<usize>> {
-    let dir = request.models.join(recipe_name(request, images, recipe)?);
-    if !request.resume || dir.join("done.json").exists() {
-        return Ok(None);
+/// The folder of the training with this name. What an earlier command left there is deleted unless
+/// this one resumes.
+fn place(run: &Run<'_>, name: &str) -> Result<PathBuf> {
+    let request = run.request;
+    if let Some(dir) = request.trained.borrow().get(name) {
+        return Ok(dir.clone());
     }
-    Ok(Some(StateDir::new(dir.join("states")).position()?.unwrap_or(0)))
+    let dir = request.models.join(name);
+    if !request.resume {
+        discard(&dir)?;
+        return Ok(dir);
+    }
+    let root = run.dir().root();
+    let root = fs::canonicalize(root).map_err(|e| Error::io(root, e))?;
+    let mut places = vec![run.dir().checkpoints().join("training").join(name), dir.clone()];
+    places.extend(root.ancestors().skip(1).take(3).map(|above| above.join(".models").join(name)));
+    for place in places {
+        if place.join(DONE_FILE).is_file() || states(&place).position()?.is_some() {
+            return Ok(place);
+        }
+    }
+    Ok(dir)
 }
 
-/// A name that no other recipe, data or version shares.
+/// Deletes a training; cut off at any moment it leaves nothing that passes for a finished one.
+fn discard(dir: &Path) -> Result<()> {
+    let gone = dir.with_extension("gone");
+    let tolerant = |path: &Path, done: std::io::Result<()>| match done {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::io(path, source)),
+        _ => Ok(()),
+    };
+    tolerant(&gone, fs::remove_dir_all(&gone))?;
+    let done = dir.join(DONE_FILE);
+    tolerant(&done, fs::remove_file(&done))?;
+    tolerant(dir, fs::rename(dir, &gone))?;
+    tolerant(&gone, fs::remove_dir_all(&gone))
+}
+
+/// Writes the bounds that were followed earlier to `metrics.jsonl`, unless it has them: another
+/// experiment may have trained the model.
+fn record_curve(run: &mut Run<'_>, training: &Training<'_>, stage: &str) -> Result<()> {
+    let curve = training.curve()?;
+    let train = &training.recipe.train;
+    // The last, short batch of an epoch is left out.
+    let per_epoch = training.images.train.len() / train.batch_size.max(1);
+    let Some(last) = curve.last().map(|bounds| bounds.epoch * per_epoch) else {
+        return Ok(());
+    };
+    let found = JsonLines::last(&run.dir().metrics(), Some(stage))?;
+    if found.is_some_and(|(step, _)| step >= last) {
+        return Ok(());
+    }
+    // Lines of a training that was cut off here and went on elsewhere.
+    run.rewind(stage, 0)?;
+    let observer = run.observer()?;
+    observer.observe(&Event::Started { stage, step: last, total: Some(last) })?;
+    for bounds in &curve {
+        let values = epoch_values(bounds);
+        observer.observe(&Event::Scalars { step: bounds.epoch * per_epoch, values: &values })?;
+    }
+    Ok(observer.observe(&Event::Finished { step: last })?)
+}
+
+/// A name that no other recipe, data or build shares.
 fn recipe_name(request: &Request, images: &Images, recipe: &Recipe) -> Result<String> {
     let text = serde_json::to_string(&(
         recipe,
@@ -158,289 +196,27 @@ fn recipe_name(request: &Request, images: &Images, recipe: &Recipe) -> Result<St
         images.pooled,
         request.seed,
         request.device_name.as_str(),
-        env!("CARGO_PKG_VERSION"),
+        (env!("CARGO_PKG_VERSION"), accelerators(), STATE_FORMAT),
     ))
     .map_err(|e| Error::Usage(format!("recipe: {e}")))?;
     let digest = Sha256::digest(text.as_bytes());
     Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-#[derive(Serialize, Deserialize)]
-struct Done {
-    curve: Vec<EpochBounds>,
-    seconds: f64,
-    updates: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-struct Training<'a> {
-    images: &'a Images,
-    recipe: &'a Recipe,
-    dir: PathBuf,
-    seed: Seed,
-    model: InfusionModel,
-    adam: Adam,
-    average: Option<WeightAverage>,
-    moments: Moments,
-    update: usize,
-    extra: Extra,
-}
-
-impl<'a> Training<'a> {
-    fn new(request: &Request, images: &'a Images, recipe: &'a Recipe, dir: &Path) -> Result<Self> {
-        let seed = request.stream();
-        let model = InfusionModel::new(recipe.model.clone(), seed, &request.device)?;
-        // One dequantised pass, section 3.1 of the method: moments of what the model will see.
-        let mut moments = Moments::default();
-        let mut noise = seed.child("prior").host_noise();
-        for block in blocks(images.train.len(), 1000) {
-            moments.push(&images.rows(&images.train, &block, &mut noise, &request.device)?)?;
+    #[test]
+    fn a_discarded_training_leaves_nothing_even_after_a_discard_that_was_cut_off() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("00ff");
+        for name in ["00ff", "00ff.gone"] {
+            fs::create_dir_all(temp.path().join(name).join("model")).unwrap();
+            fs::write(temp.path().join(name).join(DONE_FILE), "{}").unwrap();
         }
-        model.set_prior(&moments.mean(), &moments.variance())?;
-        let adam = Adam::new(recipe.train.adam);
-        Ok(Self {
-            images,
-            recipe,
-            dir: dir.to_owned(),
-            seed,
-            model,
-            adam,
-            average: None,
-            moments,
-            update: 0,
-            extra: Extra::default(),
-        })
-    }
-
-    fn states(&self) -> StateDir {
-        StateDir::new(self.dir.join("states"))
-    }
-
-    fn shuffle(&self) -> Shuffle {
-        Shuffle {
-            n: self.images.train.len(),
-            batch_size: self.recipe.train.batch_size,
-            seed: self.seed.child("data"),
-            drop_last: true,
-        }
-    }
-
-    fn decay(&self) -> Option<f64> {
-        (self.recipe.weight_average > 0.0).then_some(self.recipe.weight_average)
-    }
-
-    fn resume(&mut self) -> Result<()> {
-        let store = self.model.store();
-        match self.states().latest()? {
-            Some(path) => {
-                let adam = self.recipe.train.adam;
-                let (adam, average, progress) =
-                    StateDir::load::<Extra>(&path, store, adam, self.decay())?;
-                (self.adam, self.average) = (adam, average);
-                (self.update, self.extra) = (progress.update, progress.extra);
-            }
-            None => {
-                self.average =
-                    self.decay().map(|decay| WeightAverage::new(decay, store)).transpose()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, stage: &str, observer: &mut dyn Observer) -> Result<()> {
-        fs::create_dir_all(&self.dir).map_err(|e| Error::io(&self.dir, e))?;
-        let mut batches = self.shuffle().resume(self.extra.cursor).map_err(usage)?;
-        let per_epoch = batches.batches_per_epoch();
-        let total = per_epoch * self.recipe.train.epochs;
-        let (step, total_steps) = (self.update, Some(total));
-        observer.observe(&Event::Started { stage, step, total: total_steps })?;
-        if self.update == 0 {
-            self.snapshot(0)?;
-        }
-        while self.update < total {
-            let rate = self.recipe.train.learning_rate.at(self.update, total);
-            let loss = self.one_update(batches.next_batch(), rate)?;
-            self.extra.cursor = batches.cursor();
-            let step = self.update;
-            let values = [("loss", loss), ("learning_rate", rate)];
-            observer.observe(&Event::Scalars { step, values: &values })?;
-            let epoch_ends = step.is_multiple_of(per_epoch);
-            if epoch_ends {
-                self.end_epoch(step / per_epoch, observer)?;
-            }
-            // An eighth of an epoch, or so many updates, is what a kill can cost.
-            let every = (per_epoch / 8).max(100);
-            if epoch_ends || (step % per_epoch).is_multiple_of(every) {
-                self.save(observer)?;
-            }
-        }
-        Ok(observer.observe(&Event::Finished { step: total })?)
-    }
-
-    fn one_update(&mut self, indices: &[usize], rate: f64) -> Result<f64> {
-        let started = Instant::now();
-        let at = self.update as u64;
-        let mut noise = self.seed.child("dequantise").indexed(at).host_noise();
-        let x = self.images.rows(&self.images.train, indices, &mut noise, self.model.device())?;
-        let mut noise = self.seed.child("chain").indexed(at).host_noise();
-        let config = &self.recipe.train;
-        let loss = update(&self.model, &mut self.adam, config, rate, &x, &mut noise)?;
-        self.update += 1;
-        if let Some(average) = &self.average {
-            average.update(self.model.store(), self.update)?;
-        }
-        self.extra.loss_sum += loss;
-        self.extra.loss_count += 1;
-        self.extra.seconds += started.elapsed().as_secs_f64();
-        Ok(loss)
-    }
-
-    fn save(&self, observer: &mut dyn Observer) -> Result<()> {
-        let (step, store) = (self.update, self.model.store());
-        if !store.is_finite()? {
-            let what = "parameter";
-            return Err(chains_core::Error::NonFinite { what, step }.into());
-        }
-        let average = self.average.as_ref();
-        let path = self.states().save(step, store, &self.adam, average, &self.extra)?;
-        Ok(observer.observe(&Event::Saved { step, path: &path })?)
-    }
-
-    /// Exchanges weights and average, if there is one.
-    fn swap(&self) -> Result<()> {
-        match &self.average {
-            Some(average) => Ok(average.swap(self.model.store())?),
-            None => Ok(()),
-        }
-    }
-
-    /// Looks at the averaged weights, if there are any.
-    fn end_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<()> {
-        let loss = self.extra.loss_sum / self.extra.loss_count.max(1) as f64;
-        (self.extra.loss_sum, self.extra.loss_count) = (0.0, 0);
-        self.swap()?;
-        self.snapshot(epoch)?;
-        if self.recipe.followed > 0 {
-            self.follow(epoch, loss, observer)?;
-        }
-        self.swap()
-    }
-
-    fn follow(&mut self, epoch: usize, loss: f64, observer: &mut dyn Observer) -> Result<()> {
-        let images = self.images;
-        let bounds = EpochBounds {
-            epoch,
-            loss,
-            train: self.bound(&images.train)?,
-            validation: self.bound(&images.validation)?,
-            test: self.bound(&images.test)?,
-        };
-        let best = self.extra.curve.iter().map(|b| b.validation).fold(f64::NEG_INFINITY, f64::max);
-        if self.recipe.select && bounds.validation > best {
-            self.model.store().save(&self.dir.join("best.safetensors"))?;
-        }
-        self.extra.curve.push(bounds);
-        let values = [
-            ("epoch", epoch as f64),
-            ("epoch_loss", loss),
-            ("bound_train", bounds.train),
-            ("bound_validation", bounds.validation),
-            ("bound_test", bounds.test),
-        ];
-        Ok(observer.observe(&Event::Scalars { step: self.update, values: &values })?)
-    }
-
-    /// The bound of the first images with batch statistics, one chain each.
-    fn bound(&self, set: &ImageSet) -> Result<f64> {
-        let n = self.recipe.followed.min(set.len());
-        let (operator, prior) = (self.model.operator(Statistics::Batch), self.model.prior()?);
-        let chain = self.model.infusion_chain(&operator, &prior);
-        let mut noise = self.seed.child("followed").host_noise();
-        let (mut sum, mut count) = (0.0, 0);
-        for block in blocks(n, self.recipe.train.batch_size.max(100)) {
-            // A short last block would have poor statistics.
-            if block.len() < 50 && count > 0 {
-                break;
-            }
-            let x = self.images.rows(set, &block, &mut noise, self.model.device())?;
-            let weights = &chain.log_weights(&x, &[None], &mut noise)?.weights[0];
-            sum += weights.iter().sum::<f64>();
-            count += weights.len();
-        }
-        Ok(sum / count.max(1) as f64)
-    }
-
-    /// Keeps the infusion chain of one fixed image, after `epoch` epochs.
-    fn snapshot(&self, epoch: usize) -> Result<()> {
-        if !self.recipe.snapshots {
-            return Ok(());
-        }
-        let labels = &self.images.train.labels;
-        let target = labels.iter().position(|label| *label == 3).unwrap_or(0);
-        // The other rows only give the batch its statistics.
-        let n = self.images.train.len().min(100);
-        let indices: Vec<usize> =
-            std::iter::once(target).chain((0..n).filter(|i| *i != target)).take(n).collect();
-        let mut noise = self.seed.child("snapshot").host_noise();
-        let x = self.images.rows(&self.images.train, &indices, &mut noise, self.model.device())?;
-        let (operator, prior) = (self.model.operator(Statistics::Batch), self.model.prior()?);
-        let chain = self.model.infusion_chain(&operator, &prior);
-        let states = chain.states(&x, &mut noise)?;
-        let row: Vec<Tensor> =
-            states.iter().map(|z| z.get(0)).collect::<candle_core::Result<_>>()?;
-        let row = vec![("chain".to_owned(), Tensor::stack(&row, 0)?)];
-        Ok(checkpoint::save_tensors(&self.snapshot_path(epoch), &row, None)?)
-    }
-
-    fn snapshot_path(&self, epoch: usize) -> PathBuf {
-        self.dir.join(format!("snapshot-{epoch:04}.safetensors"))
-    }
-
-    /// Takes the best epoch, freezes statistics over the training images, saves the model.
-    fn finish(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let best = self.dir.join("best.safetensors");
-        if self.recipe.select && best.exists() {
-            self.model.store().load_strict(&best)?;
-        } else {
-            self.swap()?;
-        }
-        let n = self.recipe.statistics.min(self.images.train.len());
-        let total = Some(n);
-        observer.observe(&Event::Started { stage: "statistics", step: 0, total })?;
-        let mut pass = StatisticsPass::new(&self.model);
-        let mut noise = self.seed.child("statistics").host_noise();
-        for block in blocks(n, 500) {
-            let x =
-                self.images.rows(&self.images.train, &block, &mut noise, self.model.device())?;
-            pass.push(&x, &mut noise)?;
-            let step = block.last().map_or(0, |last| last + 1);
-            observer.observe(&Event::Scalars { step, values: &[] })?;
-        }
-        pass.finish()?;
-        observer.observe(&Event::Finished { step: n })?;
-        self.model.save(&self.dir.join("model"))?;
-        let Extra { curve, seconds, .. } = self.extra.clone();
-        let done = Done { curve, seconds, updates: self.update };
-        let text = serde_json::to_string_pretty(&done)
-            .map_err(|e| Error::Usage(format!("training record: {e}")))?;
-        Ok(checkpoint::write_bytes_atomic(&self.dir.join("done.json"), text.as_bytes())?)
-    }
-
-    fn into_trained(self) -> Result<Trained> {
-        let path = self.dir.join("done.json");
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let done: Done = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::Format { path, reason: e.to_string() })?;
-        let dir = self.dir.join("model");
-        let model = InfusionModel::load(&dir, self.model.device())?;
-        let mut snapshots = Vec::new();
-        if self.recipe.snapshots {
-            for epoch in 0..=self.recipe.train.epochs {
-                let path = self.snapshot_path(epoch);
-                let mut found = checkpoint::load_tensors(&path, self.model.device())?;
-                snapshots.extend(found.remove("chain"));
-            }
-        }
-        let Done { curve, seconds, updates } = done;
-        Ok(Trained { model, curve, seconds, updates, moments: self.moments, snapshots, dir })
+        discard(&dir).unwrap();
+        discard(&dir).unwrap();
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 }

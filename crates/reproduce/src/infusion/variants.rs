@@ -10,6 +10,7 @@ use super::{
     data::Images,
     estimates::frozen_estimate,
     figures::infused_states,
+    limits::{at_least, bad, finite_check, refuse, with_error},
     pictures::{generated_chains_named, generated_means, rows, score},
     settings::TrainSettings,
     training::{Trained, train},
@@ -25,7 +26,7 @@ use crate::{
     sheet::Sheet,
 };
 
-/// Pooled digits, as in the rate grid.
+/// Digits averaged to 14x14, except at `paper`: five trainings fit in minutes.
 fn pooled(scale: Scale) -> TrainSettings {
     match scale {
         Scale::Smoke => TrainSettings { epochs: 1, ..TrainSettings::smoke() },
@@ -56,12 +57,13 @@ fn test_bound(
     let options = EstimateOptions::new(chains);
     let found =
         frozen_estimate(&trained.model, &x, &options, seed.child("bound"), run.observer()?)?;
-    Ok(PathSummary::of(&found.weights[0]))
+    let bound = PathSummary::of(&found.weights[0]);
+    finite_check(run, "the test bounds", &[bound.lower_bound]);
+    Ok(bound)
 }
 
 fn bound_metric(name: String, bound: &PathSummary) -> Metric {
-    Metric::new(name, bound.lower_bound, "nats")
-        .std_error(bound.lower_bound_se)
+    with_error(Metric::new(name, bound.lower_bound, "nats"), bound.lower_bound_se)
         .n(bound.examples)
         .setting("k", bound.chains)
 }
@@ -76,7 +78,15 @@ struct ScheduleSettings {
 
 fn resolve_schedule(request: &Request) -> Result<ScheduleSettings> {
     let constant_rates = request.scale.pick(vec![0.2], vec![0.05, 0.06], vec![0.05, 0.06]);
-    request.settings(&ScheduleSettings { train: pooled(request.scale), constant_rates })
+    let settings: ScheduleSettings =
+        request.settings(&ScheduleSettings { train: pooled(request.scale), constant_rates })?;
+    refuse(request, &["rate"], "`constant_rates` and 0 are compared")?;
+    at_least(&[("steps", settings.train.steps, 3)])?;
+    if settings.constant_rates.iter().any(|rate| !(0.0..=1.0).contains(rate)) {
+        return bad("constant_rates", "must be rates from 0 to 1");
+    }
+    settings.train.validate_mnist()?;
+    Ok(settings)
 }
 
 pub(super) fn schedule_settings(request: &Request) -> Result<toml::Table> {
@@ -111,8 +121,8 @@ pub(super) fn schedule(run: &mut Run<'_>) -> Result<()> {
         plot.series(Series::line(&name, curve.iter().enumerate().map(|(t, d)| (t as f64, *d))));
         run.heading(format!("{name}: chains infused with test images (Figure 7)"));
         let mut shown: Vec<Tensor> =
-            states.iter().map(|z| z.narrow(0, 0, 10)).collect::<candle_core::Result<_>>()?;
-        shown.push(x.narrow(0, 0, 10)?);
+            states.iter().map(|z| z.narrow(0, 0, n.min(10))).collect::<candle_core::Result<_>>()?;
+        shown.push(x.narrow(0, 0, n.min(10))?);
         let file = name.replace(' ', "-");
         let caption = "Columns: z_0, z_1, ..; last: the target.";
         run.chains(&format!("infused-{file}"), images.event(), &shown, caption)?;
@@ -158,7 +168,12 @@ fn resolve_objectives(request: &Request) -> Result<ObjectiveSettings> {
         (train.steps, train.rate_increment) = (5, 0.1);
     }
     let parzen_samples = request.scale.pick(50, 1_000, 10_000);
-    request.settings(&ObjectiveSettings { train, parzen_samples })
+    let settings: ObjectiveSettings =
+        request.settings(&ObjectiveSettings { train, parzen_samples })?;
+    refuse(request, &["objective"], "all objectives are compared")?;
+    at_least(&[("parzen_samples", settings.parzen_samples, 20)])?;
+    settings.train.validate_mnist()?;
+    Ok(settings)
 }
 
 pub(super) fn objective_settings(request: &Request) -> Result<toml::Table> {
@@ -208,7 +223,7 @@ pub(super) fn objectives(run: &mut Run<'_>) -> Result<()> {
             format_with_error(found.mean, found.std_error),
             trained.updates.to_string(),
         ]);
-        tiles.push(means.narrow(0, 0, 20)?);
+        tiles.push(means.narrow(0, 0, 20.min(means.dim(0)?))?);
         bounds.push((name, bound.lower_bound));
     }
     run.heading("Objectives, same network, data and epochs");
@@ -244,7 +259,14 @@ struct VarianceSettings {
 
 fn resolve_variance(request: &Request) -> Result<VarianceSettings> {
     let train = pooled(request.scale);
-    request.settings(&VarianceSettings { train, target_variances: vec![1e-5, 1e-4, 1e-3] })
+    let settings: VarianceSettings =
+        request.settings(&VarianceSettings { train, target_variances: vec![1e-5, 1e-4, 1e-3] })?;
+    refuse(request, &["target_variance"], "`target_variances` decides")?;
+    if settings.target_variances.iter().any(|v| !v.is_finite() || *v <= 0.0) {
+        return bad("target_variances", "must be positive numbers");
+    }
+    settings.train.validate_mnist()?;
+    Ok(settings)
 }
 
 pub(super) fn variance_settings(request: &Request) -> Result<toml::Table> {

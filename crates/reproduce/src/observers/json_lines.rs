@@ -76,6 +76,21 @@ impl JsonLines {
         file.set_len(end).map_err(|source| Error::io(path, source))
     }
 
+    /// The step and the time, in seconds, of the last line: of `stage`, or of the file if that is
+    /// `None`. Nothing if there is no such line, or no file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] with the byte offset of a line that is not ours.
+    pub fn last(path: &Path, stage: Option<&str>) -> Result<Option<(usize, f64)>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(|source| Error::io(path, source))?;
+        let lines = read_lines(path, &file)?;
+        let mut wanted = lines.iter().filter(|(_, line)| stage.is_none_or(|s| line.stage == s));
+        Ok(wanted.next_back().map(|(_, line)| (line.step, line.time_s)))
+    }
+
     fn write(&mut self, step: usize, values: &[(&str, f64)]) -> std::io::Result<()> {
         let mut bytes = Vec::with_capacity(128);
         let time_s = self.earlier_s + self.started.elapsed().as_secs_f64();
@@ -221,6 +236,8 @@ mod tests {
         lines.observe(&Event::Scalars { step: 2, values: &[("loss", 1.0)] }).unwrap();
         // Without values only progress is told.
         lines.observe(&Event::Scalars { step: 3, values: &[] }).unwrap();
+        let step = |stage| JsonLines::last(&path, stage).unwrap().map(|(step, _)| step);
+        assert_eq!([step(None), step(Some("bound")), step(Some("x"))], [Some(2), Some(1), None]);
         assert_eq!(read(&path), pairs(&[("bound", 1), ("train", 2)]));
     }
 
@@ -256,6 +273,7 @@ mod tests {
         }
         let missing = dir.path().join("missing.jsonl");
         JsonLines::truncate_after(&missing, "a", 1).unwrap();
+        assert_eq!(JsonLines::last(&missing, None).unwrap(), None);
         assert!(!missing.exists());
     }
 }

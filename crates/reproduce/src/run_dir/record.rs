@@ -35,7 +35,7 @@ pub struct RunRecord {
     pub started: String,
     /// How often the run was resumed.
     pub resumed: usize,
-    /// Wall time in seconds, summed over resumptions that ended properly; absent while running.
+    /// Wall time in seconds, summed over resumptions; absent until the run has once ended properly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_s: Option<f64>,
     /// Largest resident set in MiB, 0 if unknown; absent while running.
@@ -68,16 +68,22 @@ impl RunRecord {
     }
 }
 
-fn features() -> Vec<String> {
+/// The features that change the arithmetic: numbers of builds that differ in them do not mix.
+pub(crate) fn accelerators() -> Vec<String> {
     let all = [
         ("cuda", cfg!(feature = "cuda")),
         ("cudnn", cfg!(feature = "cudnn")),
         ("metal", cfg!(feature = "metal")),
         ("mkl", cfg!(feature = "mkl")),
         ("accelerate", cfg!(feature = "accelerate")),
-        ("hub", cfg!(feature = "hub")),
     ];
     all.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+fn features() -> Vec<String> {
+    let mut all = accelerators();
+    all.extend(cfg!(feature = "hub").then(|| "hub".to_owned()));
+    all
 }
 
 /// `2026-01-31T23:59:59Z`; times before 1970 read as its beginning.

@@ -107,7 +107,71 @@ fn resuming_keeps_everything_and_counts() {
     let again = RunDir::create(dir.path(), &info(10, 64), true).unwrap();
     assert_eq!(again.record().resumed, 1);
     assert!(again.wall_s() >= 100.0);
-    assert_eq!(fs::read_to_string(again.results()).unwrap(), "old");
+    assert!(!again.results().exists(), "results come last, so these are not the resumed run's");
+}
+
+#[test]
+fn a_killed_run_counts_its_time_once_and_an_ended_one_is_not_doubled() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::create(dir.path(), &info(10, 64), false).unwrap();
+    let line = "{\"step\":1,\"time_s\":50.0,\"seed\":3,\"stage\":\"train\",\"loss\":1.0}\n";
+    fs::write(run.metrics(), line).unwrap();
+    let mut again = RunDir::create(dir.path(), &info(10, 64), true).unwrap();
+    assert!((50.0..60.0).contains(&again.wall_s()));
+    again.finish().unwrap();
+    fs::write(again.results(), "{}").unwrap();
+    let ended = RunDir::create(dir.path(), &info(10, 64), true).unwrap();
+    assert!((50.0..60.0).contains(&ended.wall_s()));
+    // Killed while it was done again: the recorded time is not added to that of the lines.
+    let killed = RunDir::create(dir.path(), &info(10, 64), true).unwrap();
+    assert!((50.0..60.0).contains(&killed.wall_s()));
+}
+
+#[test]
+fn what_a_kill_left_while_a_run_was_set_aside_is_put_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let write = |name: &str, text: &str| {
+        RunDir::create(&path(name), &info(1, 1), false).unwrap();
+        fs::write(path(name).join("results.json"), text).unwrap();
+    };
+    let read = |name: &str| fs::read_to_string(path(name).join("results.json")).unwrap();
+    // Killed before the earlier run took the place of the previous one.
+    write("run.previous.old", "older");
+    write("run", "earlier");
+    RunDir::create(&path("run"), &info(2, 1), false).unwrap();
+    assert_eq!(read("run.previous"), "earlier");
+    assert!(!path("run.previous.old").exists());
+    // Killed there without results: the previous run comes back and stays.
+    fs::rename(path("run.previous"), path("run.previous.old")).unwrap();
+    RunDir::create(&path("run"), &info(3, 1), false).unwrap();
+    assert_eq!(read("run.previous"), "earlier");
+    // Killed while the old one was being deleted.
+    fs::create_dir_all(path("run.previous.old/plots")).unwrap();
+    write("run", "latest");
+    RunDir::create(&path("run"), &info(4, 1), false).unwrap();
+    assert_eq!(read("run.previous"), "latest");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    fs::create_dir(path("run.previous.old")).unwrap();
+    fs::write(path("run.previous.old/thesis.tex"), "years of work").unwrap();
+    let error = RunDir::create(&path("run"), &info(5, 1), false).unwrap_err();
+    assert!(error.to_string().contains("run.previous.old"), "{error}");
+    assert!(path("run.previous.old/thesis.tex").exists());
+}
+
+#[test]
+fn resuming_with_another_build_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(dir.path(), &info(10, 64), false).unwrap();
+    run.record.versions.insert("reproduce".into(), "0.0.7".into());
+    run.record.features = vec!["abacus".into(), "hub".into()];
+    write_json(&dir.path().join("run.json"), &run.record).unwrap();
+    let error = RunDir::create(dir.path(), &info(10, 64), true).unwrap_err();
+    let message = error.to_string();
+    assert_eq!(error.exit_status(), 2);
+    for part in ["version: was 0.0.7, now ", "features: was abacus, now "] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `reproduce`: bad input is refused before an earlier run is touched; a run that breaks says so.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
-use super::{contents, folder, refuses, save_digits, succeeds, words};
+use super::{contents, folder, program, refuses, save_digits, succeeds, words};
 
 const SMOKE: &str = "reproduce infusion --experiment mnist-likelihood --scale smoke";
 
@@ -93,4 +93,42 @@ fn a_loss_that_is_no_number_ends_the_run_and_the_earlier_results_stay() {
     assert!(outcome.stderr.contains("non-finite loss"), "{}", outcome.stderr);
     assert!(!dir.path().join("run/results.json").exists());
     assert_eq!(fs::read(dir.path().join("run.previous/results.json")).unwrap(), results);
+}
+
+#[test]
+fn of_several_experiments_each_takes_the_keys_that_it_knows() {
+    let line = "reproduce infusion --scale smoke --dry-run --experiment mnist-likelihood \
+                --experiment mnist-chains";
+    let dry = succeeds(&format!("{line} --set epochs=7 --set half_precision=true"));
+    assert_eq!(dry.matches("epochs = 7").count(), 2, "{dry}");
+    assert_eq!(dry.matches("half_precision = true").count(), 1, "{dry}");
+    refuses(
+        &format!("{line} --set epoch=7"),
+        &["epoch:", "mnist-likelihood knows", "mnist-chains knows", "half_precision"],
+    );
+    refuses(
+        &format!("{line} --set half_precision=7"),
+        &["mnist-likelihood: --set half_precision=7"],
+    );
+}
+
+#[test]
+fn an_experiment_asked_for_by_name_that_cannot_run_stops_all_before_they_begin() {
+    let dir = folder();
+    let out = dir.path().join("out");
+    let line = "reproduce infusion --scale quick --experiment mnist-chains --experiment \
+                cifar10-chains";
+    refuses(&format!("{line} --out {}", out.display()), &["CIFAR-10", "--data"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_reader_that_closes_the_pipe_is_no_error() {
+    let mut command = program();
+    command.args("reproduce infusion --experiment all --scale smoke --dry-run".split(' '));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{contents, folder, program, succeeds};
+use super::{contents, folder, program, refuses, succeeds};
 
 const LINE: &str =
     "reproduce infusion --experiment mnist-likelihood --scale smoke --set epochs=60 --out";
@@ -70,4 +70,47 @@ fn a_killed_run_resumes_to_the_same_bits() {
         let files = |dir: &Path| contents(&dir.join(folder)).into_values().collect::<Vec<_>>();
         assert!(files(&killed) == files(&whole), "{folder}");
     }
+}
+
+#[test]
+fn one_experiment_of_several_resumes_from_its_own_folder() {
+    let dir = folder();
+    let (all, root) = (dir.path().join("all"), dir.path().join("all/mnist-chains"));
+    let smoke = "reproduce infusion --scale smoke --experiment mnist-chains";
+    succeeds(&format!("{smoke} --experiment mnist-curves --out {}", all.display()));
+    assert_eq!(fs::read_dir(all.join(".models")).unwrap().count(), 1, "trained once");
+    // Who takes the model of another has the followed bounds all the same.
+    let epochs = |dir: &Path| {
+        let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of = |line: Value| Some((line["step"].as_u64()?, line["bound_test"].as_f64()?));
+        lines.filter_map(of).collect::<Vec<_>>()
+    };
+    assert!(!epochs(&root).is_empty());
+    assert_eq!(epochs(&root), epochs(&all.join("mnist-curves")));
+    let (before, shared) = (metrics(&root), contents(&all.join(".models")));
+    fs::remove_file(root.join("results.json")).unwrap();
+    succeeds(&format!("{smoke} --resume --out {}", root.display()));
+    assert_eq!(metrics(&root), before);
+    assert_eq!(contents(&all.join(".models")), shared);
+    assert!(!root.join("checkpoints/training").exists(), "nothing was trained again");
+    // Afresh it trains in its own folder, to the same bits, and leaves the others' model alone.
+    succeeds(&format!("{smoke} --out {}", root.display()));
+    assert_eq!(metrics(&root), before);
+    assert_eq!(contents(&all.join(".models")), shared);
+    assert_eq!(fs::read_dir(root.join("checkpoints/training")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_lost_best_epoch_is_an_error_and_not_the_last_one() {
+    let dir = folder();
+    let run = dir.path().join("run");
+    let line = "reproduce infusion --experiment mnist-likelihood --scale smoke";
+    succeeds(&format!("{line} --out {}", run.display()));
+    let training = fs::read_dir(run.join("checkpoints/training")).unwrap().next().unwrap();
+    for file in ["done.json", "best.safetensors"] {
+        fs::remove_file(training.as_ref().unwrap().path().join(file)).unwrap();
+    }
+    refuses(&format!("{line} --resume --out {}", run.display()), &["best.safetensors", "--resume"]);
+    assert!(!run.join("results.json").exists(), "an unfinished run has no results");
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use chains_core::nn::Statistics;
-use infusion::{InfusionModel, SampleOptions, generate};
+use infusion::{InfusionModel, SampleOptions, generate_from};
 use serde::{Deserialize, Serialize};
 
 use super::{super::data::Images, Set, Settings, extremes, finite, mean_square, trained};
@@ -19,14 +19,10 @@ use crate::{
 struct Shown {
     /// Test images whose infused chains are shown, and generated chains.
     chains: usize,
-    /// Steps of a generated chain; T as trained.
-    sample_steps: usize,
 }
 
 fn resolve(request: &Request, set: Set) -> Result<Settings<Shown>> {
-    let sample_steps = set.training(request.scale).steps;
-    let shown = Shown { chains: request.scale.pick(4, 10, 10), sample_steps };
-    Settings::resolve(request, set, shown)
+    Settings::resolve(request, set, Shown { chains: request.scale.pick(4, 10, 10) })
 }
 
 pub(super) fn settings(request: &Request, set: Set) -> Result<toml::Table> {
@@ -36,8 +32,9 @@ pub(super) fn settings(request: &Request, set: Set) -> Result<toml::Table> {
 pub(super) fn run(run: &mut Run<'_>, set: Set) -> Result<()> {
     let settings = resolve(run.request, set)?;
     let (images, trained) = trained(run, set, &settings.train)?;
-    infused(run, &images, &trained.model, settings.shown.chains)?;
-    generated(run, &images, &trained.model, &settings.shown)
+    let n = settings.shown.chains;
+    infused(run, &images, &trained.model, n)?;
+    generated(run, &images, &trained.model, n, settings.sample_steps)
 }
 
 /// Chains of test images under the model's own statistics, the image itself in the last column.
@@ -98,17 +95,21 @@ fn nearer(run: &mut Run<'_>, states: &[Tensor], x: &Tensor) -> Result<()> {
     run.plot("distance", &plot, caption)
 }
 
-/// Chains from the prior: states and the means they are drawn around.
+/// Chains from the prior: states and the means they are drawn around. Column t shows `z_t`, as on
+/// the sheet of the infused chains.
 fn generated(
     run: &mut Run<'_>,
     images: &Images,
     model: &InfusionModel,
-    shown: &Shown,
+    n: usize,
+    steps: usize,
 ) -> Result<()> {
     let mut noise = run.request.stream().child("chains").host_noise();
-    let (mut states, mut means) = (Vec::new(), Vec::new());
-    let options = SampleOptions::new(shown.sample_steps);
-    generate(model, shown.chains, &options, &mut noise, |_, generated| {
+    let prior = model.prior()?;
+    let start = prior.sample(n, &mut noise)?;
+    let mut states = vec![start.clone()];
+    let mut means = vec![prior.batch(n)?.mean().clone()];
+    generate_from(model, start, &SampleOptions::new(steps), &mut noise, |_, generated| {
         states.push(generated.position.clone());
         means.push(generated.mean.clone());
         Ok(())
@@ -120,8 +121,9 @@ fn generated(
         format!("from {low:.3} to {high:.3}; states finite"),
     ));
     run.heading("Generated chains");
-    let caption = "Each row a chain from the prior: the drawn states after every step.";
+    let caption = "Each row a chain from the prior: z_0, then the drawn states after every step.";
     run.chains("generated", images.event(), &states, caption)?;
-    let caption = "The same chains: the means that the states were drawn around.";
+    let caption = "The same chains: the means that the states were drawn around, that of the prior \
+                   first.";
     run.chains("generated-means", images.event(), &means, caption)
 }

@@ -1,8 +1,10 @@
 //! Table 3: the Inception score of CIFAR-10.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Set, Settings, samples, trained};
+use super::{
+    Set, Settings,
+    samples::{self, Shown},
+    trained,
+};
 use crate::{
     error::{Error, Result},
     report::{Align, Table},
@@ -10,18 +12,9 @@ use crate::{
     run::Run,
 };
 
-/// What is scored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Shown {
-    /// Samples; Table 3 has 50,000.
-    samples: usize,
-    /// Steps of a generated chain; T as trained.
-    sample_steps: usize,
-}
-
+/// Table 3 has the score of 50,000 samples.
 fn resolve(request: &Request) -> Result<Settings<Shown>> {
-    let sample_steps = Set::Cifar10.training(request.scale).steps;
-    let shown = Shown { samples: request.scale.pick(10, 5_000, 50_000), sample_steps };
+    let shown = Shown { samples: request.scale.pick(10, 5_000, 50_000) };
     Settings::resolve(request, Set::Cifar10, shown)
 }
 
@@ -34,7 +27,7 @@ pub(super) fn ready(request: &Request) -> Result<()> {
     if request.scale == Scale::Smoke {
         return Ok(());
     }
-    Err(Error::Usage(
+    Err(Error::Missing(
         "needs the Inception network of the FID papers (not in the workspace yet); \
          `cifar10-samples` trains and shows the same model"
             .into(),
@@ -44,8 +37,7 @@ pub(super) fn ready(request: &Request) -> Result<()> {
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let settings = resolve(run.request)?;
     let (images, trained) = trained(run, Set::Cifar10, &settings.train)?;
-    let Shown { samples, sample_steps } = settings.shown;
-    samples::sheet(run, &images, &trained.model, samples, sample_steps)?;
+    samples::sheet(run, &images, &trained.model, &settings)?;
     run.heading("Inception score (Table 3)");
     run.paragraph(
         "Published scores are of 50,000 samples. No number is claimed at this scale: the samples \
@@ -63,5 +55,9 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
         table.row(row);
     }
     run.table(table);
+    run.paragraph(
+        "SP, -L and -MBF are the models of an ablation by Salimans et al. (2016): their best, which \
+         is semi-supervised; the same without labels; supervised without minibatch features.",
+    );
     Ok(())
 }

@@ -30,7 +30,7 @@ use crate::{
 use set::Set;
 
 /// Equal pixels deviate by less than this: f32 rounding of their mean.
-const ROUNDING: f64 = 1e-6;
+pub(super) const ROUNDING: f64 = 1e-6;
 
 /// Table 3: the Inception score.
 pub(super) const CIFAR10_INCEPTION: Experiment = Experiment {
@@ -132,22 +132,59 @@ pub(super) const TFD_SAMPLES: Experiment = Experiment {
 struct Settings<P> {
     #[serde(flatten)]
     train: TrainSettings,
+    /// Steps of a generated chain; the T of the scale unless set.
+    sample_steps: usize,
     #[serde(flatten)]
     shown: P,
 }
 
 impl<P: Serialize + DeserializeOwned> Settings<P> {
     /// The defaults of the scale with the overrides.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] or [`chains_core::Error::Config`] for what no experiment can run with, before
+    /// any file is touched.
     fn resolve(request: &Request, set: Set, shown: P) -> Result<Self> {
-        let settings = request.settings(&Self { train: set.training(request.scale), shown })?;
-        // All that is counted here is shown or scored.
-        let table = settings.table()?;
-        for key in ["chains", "faces", "completions", "samples", "sample_steps", "test_images"] {
-            if table.get(key).and_then(toml::Value::as_integer) == Some(0) {
-                return Err(Error::Usage(format!("--set {key}=0: must be at least 1")));
+        let train = set.training(request.scale);
+        let defaults = Self { sample_steps: train.steps, train, shown };
+        let settings = request.settings(&defaults)?;
+        settings.train.cut()?;
+        settings.check_counts()?;
+        let recipe = recipe(set, &settings.train, set.event(&settings.train));
+        recipe.model.validate()?;
+        recipe.train.validate()?;
+        Ok(settings)
+    }
+
+    /// The numbers of images that are shown, scored or averaged over.
+    fn check_counts(&self) -> Result<()> {
+        let table = self.table()?;
+        let count = |key: &str| table.get(key).and_then(toml::Value::as_integer);
+        let bad = |key: &str, value: i64, reason: String| {
+            Err(Error::Usage(format!("--set {key}={value}: {reason}")))
+        };
+        // A deviation and the statistics of a batch need two.
+        for (key, least) in [
+            ("chains", 1),
+            ("faces", 1),
+            ("completions", 1),
+            ("sample_steps", 1),
+            ("samples", 2),
+            ("statistics_images", 2),
+            ("validation_images", 2),
+        ] {
+            if let Some(value) = count(key).filter(|value| *value < least) {
+                return bad(key, value, format!("must be at least {least}"));
             }
         }
-        Ok(settings)
+        let images = self.train.test_images as i64;
+        for key in ["chains", "faces"] {
+            if let Some(value) = count(key).filter(|value| *value > images) {
+                let reason = format!("must be at most `test_images`, {images}");
+                return bad(key, value, reason);
+            }
+        }
+        Ok(())
     }
 
     fn table(&self) -> Result<toml::Table> {
@@ -183,7 +220,7 @@ fn finite(x: &Tensor) -> Result<bool> {
 }
 
 /// Smallest and largest element; both NaN if one element is.
-fn extremes(x: &Tensor) -> Result<(f32, f32)> {
+pub(super) fn extremes(x: &Tensor) -> Result<(f32, f32)> {
     let values = x.flatten_all()?.to_vec1::<f32>()?;
     let extremes = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| {
         // Unlike `f32::min`, keeps a NaN.
@@ -195,6 +232,6 @@ fn extremes(x: &Tensor) -> Result<(f32, f32)> {
 }
 
 /// Mean of squared differences over all elements.
-fn mean_square(a: &Tensor, b: &Tensor) -> Result<f64> {
+pub(super) fn mean_square(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(f64::from((a - b)?.sqr()?.mean_all()?.to_scalar::<f32>()?))
 }

@@ -29,17 +29,13 @@ const BLOCK: usize = 5_000;
 
 /// What is shown of the samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Shown {
+pub(super) struct Shown {
     /// Samples on the sheet, ten a row.
-    samples: usize,
-    /// Steps of a generated chain; T as trained.
-    sample_steps: usize,
+    pub(super) samples: usize,
 }
 
 fn resolve(request: &Request, set: Set) -> Result<Settings<Shown>> {
-    let sample_steps = set.training(request.scale).steps;
-    let shown = Shown { samples: request.scale.pick(10, 100, 100), sample_steps };
-    Settings::resolve(request, set, shown)
+    Settings::resolve(request, set, Shown { samples: request.scale.pick(10, 100, 100) })
 }
 
 pub(super) fn settings(request: &Request, set: Set) -> Result<toml::Table> {
@@ -49,19 +45,18 @@ pub(super) fn settings(request: &Request, set: Set) -> Result<toml::Table> {
 pub(super) fn run(run: &mut Run<'_>, set: Set) -> Result<()> {
     let settings = resolve(run.request, set)?;
     let (images, trained) = trained(run, set, &settings.train)?;
-    let Shown { samples, sample_steps } = settings.shown;
-    let mean = sheet(run, &images, &trained.model, samples, sample_steps)?;
+    let mean = sheet(run, &images, &trained.model, &settings)?;
     neighbours(run, &images, &mean)
 }
 
-/// Draws `n` samples and shows the means of their last step, `(n, D)`.
+/// Draws the samples and shows the means of their last step, `(n, D)`.
 pub(super) fn sheet(
     run: &mut Run<'_>,
     images: &Images,
     model: &InfusionModel,
-    n: usize,
-    steps: usize,
+    settings: &Settings<Shown>,
 ) -> Result<Tensor> {
+    let (n, steps) = (settings.shown.samples, settings.sample_steps);
     let [_, mean] = generated_means(run, model, n, steps)?;
     let (low, high) = extremes(&mean)?;
     run.check(Check::new(

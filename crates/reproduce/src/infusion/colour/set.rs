@@ -41,6 +41,13 @@ impl Set {
         }
     }
 
+    /// Channels, height and width of the images that these settings give.
+    pub(super) fn event(self, settings: &TrainSettings) -> [usize; 3] {
+        let by = if settings.pooled { 2 } else { 1 };
+        let [channels, height, width] = self.preset().network.event;
+        [channels, height / by, width / by]
+    }
+
     /// Has the network transposed convolutions?
     pub(super) fn is_convolutional(self) -> bool {
         matches!(self.preset().network.architecture, Architecture::Deconv { .. })
@@ -218,7 +225,7 @@ impl Set {
             let places: Vec<_> = places.iter().map(|p| format!("`{}`", p.display())).collect();
             format!("searched {}", places.join(", "))
         };
-        Err(Error::Usage(format!("{} {searched}", self.wanted())))
+        Err(Error::Missing(format!("{} {searched}", self.wanted())))
     }
 
     /// Does the folder look like the set? The files are checked when they are read.

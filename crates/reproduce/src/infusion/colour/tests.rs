@@ -7,7 +7,7 @@ use infusion::ModelConfig;
 use ndarray::array;
 
 use super::{super::PAPER, *};
-use crate::{request::Scale, results::Results, run::execute};
+use crate::{registry::Experiment, request::Scale, results::Results, run::execute};
 
 const SETS: [Set; 3] = [Set::Cifar10, Set::CelebA, Set::Tfd];
 
@@ -27,11 +27,24 @@ fn request(scale: Scale, data: Option<&Path>, overrides: &[(&str, &str)]) -> Req
     }
 }
 
+fn experiment(id: &str) -> &'static Experiment {
+    PAPER.experiments.iter().find(|e| e.id == id).unwrap()
+}
+
+/// Quick settings with so many training, validation and test images.
+fn sizes(set: Set, [train, validation, test]: [usize; 3]) -> TrainSettings {
+    TrainSettings {
+        train_images: train,
+        validation_images: validation,
+        test_images: test,
+        ..set.training(Scale::Quick)
+    }
+}
+
 fn smoke(id: &str, overrides: &[(&str, &str)], out: &Path) -> Results {
     let mut request = request(Scale::Smoke, None, overrides);
     request.models = out.join("models");
-    let experiment = PAPER.experiments.iter().find(|e| e.id == id).unwrap();
-    let results = execute(&request, &PAPER, experiment, &out.join(id)).unwrap();
+    let results = execute(&request, &PAPER, experiment(id), &out.join(id)).unwrap();
     for check in &results.checks {
         assert!(check.passed, "{id}: {}: {}", check.name, check.detail);
     }
@@ -63,8 +76,16 @@ fn the_papers_settings_build_the_papers_models() {
 }
 
 fn set_event(set: Set) -> [usize; 3] {
-    let settings = set.training(Scale::Smoke);
-    set.images(&request(Scale::Smoke, None, &[]), &settings).unwrap().event()
+    set.event(&set.training(Scale::Paper))
+}
+
+#[test]
+fn images_have_the_shape_that_their_settings_promise() {
+    for (set, pooled) in SETS.into_iter().flat_map(|set| [(set, false), (set, true)]) {
+        let settings = TrainSettings { pooled, ..set.training(Scale::Smoke) };
+        let images = set.images(&request(Scale::Smoke, None, &[]), &settings).unwrap();
+        assert_eq!(images.event(), set.event(&settings));
+    }
 }
 
 #[test]
@@ -132,26 +153,49 @@ fn missing_data_are_described() {
 }
 
 #[test]
-fn nothing_to_show_is_bad_usage() {
-    for (id, key) in [
-        ("cifar10-chains", "chains"),
-        ("celeba-inpainting", "faces"),
-        ("celeba-inpainting", "completions"),
-        ("tfd-samples", "samples"),
-        ("tfd-samples", "test_images"),
-        ("celeba-samples", "sample_steps"),
+fn counts_that_nothing_can_run_with_are_bad_usage() {
+    for (id, key, value) in [
+        ("cifar10-chains", "chains", "0"),
+        // Eight test images at smoke.
+        ("cifar10-chains", "chains", "9"),
+        ("celeba-inpainting", "faces", "0"),
+        ("celeba-inpainting", "faces", "9"),
+        ("celeba-inpainting", "completions", "0"),
+        ("tfd-samples", "samples", "1"),
+        ("cifar10-inception", "samples", "1"),
+        ("tfd-samples", "test_images", "0"),
+        ("celeba-samples", "sample_steps", "0"),
+        ("tfd-samples", "statistics_images", "1"),
+        ("tfd-samples", "validation_images", "1"),
+        ("tfd-samples", "batch_size", "9"),
+        ("tfd-samples", "epochs", "0"),
     ] {
-        let experiment = PAPER.experiments.iter().find(|e| e.id == id).unwrap();
-        let request = request(Scale::Smoke, None, &[(key, "0")]);
-        let error = (experiment.settings)(&request).unwrap_err();
+        let request = request(Scale::Smoke, None, &[(key, value)]);
+        let error = (experiment(id).settings)(&request).unwrap_err();
+        assert!(matches!(error, Error::Usage(_)), "{error:?}");
+        assert!(error.to_string().contains(&format!("--set {key}")), "{error}");
+    }
+    let most = request(Scale::Smoke, None, &[("chains", "8")]);
+    (experiment("cifar10-chains").settings)(&most).unwrap();
+}
+
+#[test]
+fn models_that_cannot_be_built_are_found_in_the_settings() {
+    for (id, key, value, field) in [
+        ("cifar10-chains", "pooled", "true", "widths"),
+        ("celeba-inpainting", "target_variance", "0.0", "target_variance"),
+        ("tfd-samples", "learning_rate", "-1.0", "learning_rate"),
+    ] {
+        let request = request(Scale::Smoke, None, &[(key, value)]);
+        let error = (experiment(id).settings)(&request).unwrap_err();
         assert_eq!(error.exit_status(), 2);
-        assert!(error.to_string().contains(key), "{error}");
+        assert!(error.to_string().contains(field), "{error}");
     }
 }
 
 #[test]
 fn the_inception_score_is_refused_and_says_why() {
-    let experiment = PAPER.experiments.iter().find(|e| e.id == "cifar10-inception").unwrap();
+    let experiment = experiment("cifar10-inception");
     for scale in [Scale::Quick, Scale::Paper] {
         let message = (experiment.ready)(&request(scale, None, &[])).unwrap_err().to_string();
         assert!(message.contains("not in the workspace yet"), "{message}");
@@ -183,12 +227,7 @@ fn cifar_parts_follow_each_other_and_keep_rows_columns_and_colours() {
     write_cifar(&dir.path().join("cifar-10-batches-bin"));
     let request = request(Scale::Quick, Some(dir.path()), &[]);
     Set::Cifar10.ready(&request).unwrap();
-    let settings = TrainSettings {
-        train_images: 7,
-        validation_images: 3,
-        test_images: 1,
-        ..Set::Cifar10.training(Scale::Quick)
-    };
+    let settings = sizes(Set::Cifar10, [7, 3, 1]);
     let images = Set::Cifar10.images(&request, &settings).unwrap();
     assert_eq!((images.train.len(), images.validation.len(), images.test.len()), (7, 3, 1));
     assert_eq!(images.event(), [3, 32, 32]);
@@ -219,13 +258,8 @@ fn faces_are_cut_to_the_central_square() {
     }
     let request = request(Scale::Quick, Some(dir.path()), &[]);
     Set::CelebA.ready(&request).unwrap();
-    let sizes = |train| TrainSettings {
-        train_images: train,
-        validation_images: 1,
-        test_images: 1,
-        ..Set::CelebA.training(Scale::Quick)
-    };
-    let images = Set::CelebA.images(&request, &sizes(1)).unwrap();
+    let read = |train| Set::CelebA.images(&request, &sizes(Set::CelebA, [train, 1, 1]));
+    let images = read(1).unwrap();
     assert_eq!(images.event(), [3, 64, 64]);
     for (index, set) in [&images.train, &images.validation, &images.test].into_iter().enumerate() {
         let at =
@@ -241,7 +275,7 @@ fn faces_are_cut_to_the_central_square() {
             assert!((got - want).abs() < 25.0, "{got} instead of {want}");
         }
     }
-    assert!(Set::CelebA.images(&request, &sizes(2)).is_err());
+    assert!(read(2).is_err());
 }
 
 #[test]
@@ -254,13 +288,7 @@ fn toronto_faces_keep_every_grey() {
         face.save(dir.path().join("tfd").join(format!("{index}.png"))).unwrap();
     }
     let request = request(Scale::Quick, Some(dir.path()), &[]);
-    let settings = TrainSettings {
-        train_images: 1,
-        validation_images: 1,
-        test_images: 1,
-        ..Set::Tfd.training(Scale::Quick)
-    };
-    let images = Set::Tfd.images(&request, &settings).unwrap();
+    let images = Set::Tfd.images(&request, &sizes(Set::Tfd, [1, 1, 1])).unwrap();
     assert_eq!(images.event(), [1, 48, 48]);
     assert_eq!(images.test.image(0)[48 * 7 + 11], 4 * 7 + 11 + 2);
 }
@@ -283,24 +311,6 @@ fn the_nearest_training_image_is_found_in_every_block() {
 }
 
 #[test]
-fn the_known_half_is_the_top_of_every_channel() {
-    let mask = faces::top_half([2, 4, 3], 2, &Device::Cpu).unwrap().to_vec2::<u8>().unwrap();
-    let plane = [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0];
-    assert_eq!(mask, vec![[plane, plane].concat(); 2]);
-}
-
-#[test]
-fn a_changed_bit_counts_only_where_the_mask_is_set() {
-    let tensor = |values: [f32; 3]| Tensor::new(&values, &Device::Cpu).unwrap();
-    let x = tensor([0.0, 0.25, 0.5]);
-    let mask = Tensor::new(&[1_u8, 1, 0], &Device::Cpu).unwrap();
-    let keeps = |values| faces::keeps(&tensor(values), &x, &mask).unwrap();
-    assert!(keeps([0.0, 0.25, 0.9]));
-    assert!(!keeps([0.0, 0.25_f32.next_up(), 0.5]));
-    assert!(!keeps([-0.0, 0.25, 0.5]));
-}
-
-#[test]
 fn extremes_do_not_hide_what_is_no_number() {
     let of = |values: [f32; 3]| extremes(&Tensor::new(&values, &Device::Cpu).unwrap()).unwrap();
     assert_eq!(of([0.5, -1.0, 2.0]), (-1.0, 2.0));
@@ -319,11 +329,14 @@ fn chains_and_the_path_of_the_inception_score_run_on_synthetic_images() {
     let samples = dir.path().join("cifar10-chains/samples");
     // T states and the image; four chains; twice enlarged; two pixels around each.
     assert_eq!(size(&samples.join("infused.png")), (3 * 66 + 2, 4 * 66 + 2));
-    assert_eq!(size(&samples.join("generated.png")), (2 * 66 + 2, 4 * 66 + 2));
+    for name in ["generated.png", "generated-means.png"] {
+        assert_eq!(size(&samples.join(name)), (3 * 66 + 2, 4 * 66 + 2));
+    }
     let results = smoke("cifar10-inception", &[], dir.path());
     assert!(results.metrics.iter().all(|metric| !metric.name.contains("inception")));
     let report = fs::read_to_string(dir.path().join("cifar10-inception/report.md")).unwrap();
     assert!(report.contains("No number is claimed at this scale") && report.contains("4.62"));
+    assert!(report.contains("ablation by Salimans et al. (2016)"));
 }
 
 #[test]
