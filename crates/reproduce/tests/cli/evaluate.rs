@@ -24,9 +24,9 @@ fn the_numbers_of_a_reproduction_come_out_again() {
         "reproduce infusion --experiment mnist-likelihood --scale smoke --seed 3 --out {root}/run"
     ));
     let results = Results::load(&dir.path().join("run/results.json")).unwrap();
+    // Bits per dimension are left out: the smoke model is pooled, where a run does not report them.
     for (metric, set, name) in [
         ("lower-bound", "--set images=20 --set chains=2", "lower_bound_test"),
-        ("bits-per-dim", "--set images=20 --set chains=2", "bits_per_dim_test"),
         ("importance-sampling", "--set images=10 --set chains=5", "importance_sampling_test"),
         ("parzen", "--set images=50 --set samples=100", "parzen_samples"),
     ] {
