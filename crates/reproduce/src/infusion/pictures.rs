@@ -192,8 +192,18 @@ fn neighbour_distance(
         Ok(found.squared_distances.iter().map(|d| d.sqrt()).sum::<f64>() / n)
     };
     let (samples, real) = (average(mean)?, average(&test)?);
-    run.metric(Metric::new("nearest_training_distance_samples", samples, "L2").n(mean.dim(0)?));
-    run.metric(Metric::new("nearest_training_distance_test", real, "L2").n(test.dim(0)?));
+    report_neighbours(run, (samples, mean.dim(0)?), (real, test.dim(0)?));
+    Ok(())
+}
+
+/// Mean distance to the nearest training image, and over how many images: samples beside test images.
+pub(super) fn report_neighbours(
+    run: &mut Run<'_>,
+    (samples, n): (f64, usize),
+    (real, size): (f64, usize),
+) {
+    run.metric(Metric::new("nearest_training_distance_samples", samples, "L2").n(n));
+    run.metric(Metric::new("nearest_training_distance_test", real, "L2").n(size));
     if run.request.scale != Scale::Smoke {
         run.check(Check::new(
             "samples are no copies of training images",
@@ -201,7 +211,6 @@ fn neighbour_distance(
             format!("distance {samples:.2}, test images {real:.2}"),
         ));
     }
-    Ok(())
 }
 
 /// Figure 1: rows of generated chains, one column a step.

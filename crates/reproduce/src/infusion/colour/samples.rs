@@ -10,13 +10,13 @@ use super::{
     super::{
         data::Images,
         estimates::blocks,
-        pictures::{generated_means, rows, score},
+        pictures::{generated_means, report_neighbours, rows, score},
     },
     ROUNDING, Set, Settings, extremes, trained,
 };
 use crate::{
     error::Result,
-    request::{Request, Scale},
+    request::Request,
     results::{Check, Metric},
     run::Run,
     sheet::Sheet,
@@ -114,15 +114,7 @@ fn neighbours(run: &mut Run<'_>, images: &Images, mean: &Tensor) -> Result<()> {
         found.iter().map(|(_, square)| square.sqrt()).sum::<f64>() / found.len() as f64
     };
     let (samples, real) = (average(&near), average(&near_test));
-    run.metric(Metric::new("nearest_training_distance_samples", samples, "L2").n(n));
-    run.metric(Metric::new("nearest_training_distance_test", real, "L2").n(size));
-    if run.request.scale != Scale::Smoke {
-        run.check(Check::new(
-            "samples are no copies of training images",
-            samples > 0.25 * real,
-            format!("distance {samples:.2}, test images {real:.2}"),
-        ));
-    }
+    report_neighbours(run, (samples, n), (real, size));
     Ok(())
 }
 
