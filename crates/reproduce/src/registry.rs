@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    request::{Request, Scale},
+    request::Request,
     run::Run,
 };
 
@@ -86,31 +86,5 @@ impl Paper {
             if ids.is_empty() { e.headline } else { ids.iter().any(|id| id == e.id || id == "all") }
         };
         Ok(self.experiments.iter().filter(chosen).collect())
-    }
-
-    /// The list that `--list` prints.
-    pub fn list(&self, request: &Request) -> String {
-        let mut out = format!("{}: {}\n", self.id, self.citation);
-        for e in self.experiments {
-            let mark = if e.headline { "*" } else { " " };
-            let state = match (e.ready)(request) {
-                Ok(()) => "ready".to_owned(),
-                Err(error) => format!("not now: {error}"),
-            };
-            out += &format!("\n{mark} {:<22} {:<22} {}\n", e.id, e.anchor, e.title);
-            out += &format!(
-                "  {:<22} data: {}; time: {} {}, {} {}, {} {}\n  {:<22} {state}\n",
-                "",
-                e.data,
-                Scale::Smoke.name(),
-                e.time[0],
-                Scale::Quick.name(),
-                e.time[1],
-                Scale::Paper.name(),
-                e.time[2],
-                "",
-            );
-        }
-        out + "\n* runs when no --experiment is given\n"
     }
 }

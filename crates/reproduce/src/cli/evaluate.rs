@@ -36,7 +36,7 @@ pub(super) struct Args {
     #[command(flatten)]
     source: Source,
     /// lower-bound, importance-sampling, bits-per-dim or parzen, repeatable. Default: all but
-    /// importance-sampling, which takes longest
+    /// importance-sampling, which takes longest, and bits-per-dim where pixels are averaged
     #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<String>,
     /// Folder with data sets, searched before the repository's
@@ -117,9 +117,20 @@ pub(super) fn run(args: Args) -> Result<u8> {
 
 fn infusion(args: &Args, request: &Request, model: &InfusionModel) -> Result<Vec<Metric>> {
     let settings = Settings::of(request)?;
-    let names = chosen(&args.metrics, &INFUSION, &INFUSION_DEFAULT)?;
+    let mut names = chosen(&args.metrics, &INFUSION, &INFUSION_DEFAULT)?;
     let test = names.iter().map(|name| settings.images(name)).max().unwrap_or(0);
     let images = fitting(request, model.config().network.event, test)?;
+    // A density of means of dequantised pixels says nothing about bits of pixels.
+    if images.pooled && names.contains(&"bits-per-dim") {
+        if !args.metrics.is_empty() {
+            return Err(Error::Usage(
+                "--metric bits-per-dim: has no meaning for this model, whose images are means of \
+                 2x2 pixels and not 8-bit pixels"
+                    .into(),
+            ));
+        }
+        names.retain(|name| *name != "bits-per-dim");
+    }
     let scores = Scores { request, settings, model, images };
     let mut bound = None;
     let mut metrics = Vec::new();

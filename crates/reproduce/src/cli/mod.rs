@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod fetch;
+mod list;
 mod models;
 mod reproduce;
 mod sample;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{device, key_value, print, root};
+use super::{device, key_value, list::list, print, root};
 use crate::{
     error::{Error, Result},
     registry::{Experiment, Paper, papers},
@@ -49,7 +49,7 @@ pub(super) struct Args {
     /// each takes the keys that it knows
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     overrides: Vec<(String, String)>,
-    /// List the experiments and whether they can run now
+    /// List the experiments and whether they can run now, with what --set asks for
     #[arg(long)]
     list: bool,
     /// Print what would run, with all settings, and stop
@@ -86,7 +86,8 @@ pub(super) fn run(args: Args) -> Result<u8> {
         trained: RefCell::default(),
     };
     if args.list {
-        return list(&papers, &request);
+        print(&list(&papers, &mut request)?);
+        return Ok(0);
     }
     let mut chosen = choose(&args, &papers, &base)?;
     if let [only] = chosen.as_slice() {
@@ -191,13 +192,6 @@ fn leave_out(chosen: &mut Vec<Chosen>, request: &mut Request) -> Result<Vec<Stri
     }
     *chosen = ready;
     Ok(skipped)
-}
-
-fn list(papers: &[&Paper], request: &Request) -> Result<u8> {
-    for paper in papers {
-        print(&paper.list(request));
-    }
-    Ok(0)
 }
 
 fn dry_run(chosen: &[Chosen], request: &mut Request) -> Result<u8> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     data::Images,
     limits::at_least,
+    parzen::parzen_rows,
     pictures::{self, generated_means, rows, score},
     settings::{SampleSettings, TrainSettings},
     training::{Trained, train},
@@ -34,11 +35,7 @@ struct FigureSettings {
 fn resolve(request: &Request) -> Result<FigureSettings> {
     let settings: FigureSettings = request.settings(&FigureSettings {
         train: TrainSettings::of_scale(request.scale),
-        samples: request.scale.pick(
-            SampleSettings::smoke(),
-            SampleSettings::quick(),
-            SampleSettings::paper(),
-        ),
+        samples: SampleSettings::of_scale(request.scale),
         classifier_samples: request.scale.pick(50, 1_000, 10_000),
     })?;
     settings.train.validate_mnist()?;
@@ -179,7 +176,7 @@ pub(super) fn curves(run: &mut Run<'_>) -> Result<()> {
 /// Table 1.
 pub(super) fn parzen(run: &mut Run<'_>) -> Result<()> {
     let (settings, images, trained) = shared(run)?;
-    pictures::parzen_rows(run, &images, &trained.model, &settings.samples)
+    parzen_rows(run, &images, &trained.model, &settings.samples)
 }
 
 /// Figure 4, the MNIST panel, with a classifier's view of the samples.

@@ -1,10 +1,13 @@
 //! What the settings of the MNIST experiments may be, checked before anything is touched, and where
 //! the paper's numbers may stand beside ours.
 
-use super::settings::{LikelihoodSettings, SampleSettings, TrainSettings};
+use super::{
+    data::Images,
+    settings::{LikelihoodSettings, SampleSettings, TrainSettings},
+};
 use crate::{
     error::{Error, Result},
-    request::Request,
+    request::{Request, Scale},
     results::{Check, Metric},
     run::Run,
 };
@@ -24,7 +27,9 @@ pub(super) fn at_least(values: &[(&str, usize, usize)]) -> Result<()> {
 
 /// Refuses overrides of keys that the experiment decides itself: they would have no effect.
 pub(super) fn refuse(request: &Request, keys: &[&str], decided_by: &str) -> Result<()> {
-    match request.overrides.iter().find(|(key, _)| keys.contains(&key.as_str())) {
+    // `objective.kind` is within `objective`.
+    let whole = |key: &str| key.split('.').next().is_some_and(|first| keys.contains(&first));
+    match request.overrides.iter().find(|(key, _)| whole(key)) {
         Some((key, _)) => bad(key, &format!("has no effect here; {decided_by}")),
         None => Ok(()),
     }
@@ -87,9 +92,10 @@ impl SampleSettings {
     }
 }
 
-/// With its standard error, unless that is no number, as of a single example.
-pub(super) fn with_error(metric: Metric, std_error: f64) -> Metric {
-    if std_error.is_finite() { metric.std_error(std_error) } else { metric }
+/// May the paper's numbers of MNIST stand beside those of these images? Means of 2x2 pixels have
+/// another density, and `smoke` measures nothing.
+pub(super) fn compares(run: &Run<'_>, images: &Images) -> bool {
+    run.request.scale != Scale::Smoke && !images.pooled
 }
 
 /// With the paper's number, if it may stand there.

@@ -8,7 +8,10 @@ use chains_core::{
 use infusion::{Architecture, ChainConfig, ModelConfig, NetworkConfig, Objective, TrainConfig};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{data::Cut, training::Recipe};
+use super::{
+    data::{Cut, Images},
+    training::Recipe,
+};
 use crate::{
     error::{Error, Result},
     request::Scale,
@@ -215,6 +218,18 @@ impl TrainSettings {
         }
     }
 
+    /// What every model of an experiment that trains several has seen.
+    pub(super) fn sentence(&self, images: &Images) -> String {
+        let [_, h, w] = images.event();
+        let (n, test) = (images.train.len(), images.test.len());
+        let updates = self.epochs * (n / self.batch_size);
+        format!(
+            "Every model: hidden layers {:?}, {n} training images of {h}x{w}, {updates} updates in \
+             batches of {} ({} epochs), scored on {test} test images.",
+            self.hidden, self.batch_size, self.epochs
+        )
+    }
+
     /// The recipe for events of this shape.
     pub fn recipe(&self, event: [usize; 3]) -> Recipe {
         Recipe {
@@ -234,7 +249,11 @@ fn objective<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Objective, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "must be denoising, denoising-per-step, lower-bound, lower-bound-detached or \
+                     lower-bound-detached-weighted, or a table with one of the first four as `kind`"
+    )]
     enum Either {
         Name(String),
         Table(Objective),
@@ -327,6 +346,11 @@ pub struct SampleSettings {
 }
 
 impl SampleSettings {
+    /// The settings of a scale.
+    pub fn of_scale(scale: Scale) -> Self {
+        scale.pick(Self::smoke(), Self::quick(), Self::paper())
+    }
+
     /// Table 1 and Figure 4: 10,000 samples, window 0.17, 30 steps for the pictures.
     pub fn paper() -> Self {
         Self {

@@ -10,7 +10,7 @@ use super::{
     data::Images,
     estimates::frozen_estimate,
     figures::infused_states,
-    limits::{at_least, bad, finite_check, refuse, with_error},
+    limits::{at_least, bad, finite_check, refuse},
     pictures::{generated_chains_named, generated_means, rows, score},
     settings::TrainSettings,
     training::{Trained, train},
@@ -45,27 +45,33 @@ fn pooled(scale: Scale) -> TrainSettings {
     }
 }
 
+/// Chains for each test image in the bounds.
+const BOUND_CHAINS: usize = 5;
+
+/// The bound of all test images, with frozen statistics; also a metric, and a check that it is finite.
 fn test_bound(
     run: &mut Run<'_>,
     images: &Images,
     trained: &Trained,
-    chains: usize,
+    name: &str,
 ) -> Result<PathSummary> {
     let seed = run.request.stream().child("eval");
     let device = trained.model.device();
     let x = images.first(&images.test, images.test.len(), seed.child("test"), device)?;
-    let options = EstimateOptions::new(chains);
+    let options = EstimateOptions::new(BOUND_CHAINS);
     let found =
         frozen_estimate(&trained.model, &x, &options, seed.child("bound"), run.observer()?)?;
     let bound = PathSummary::of(&found.weights[0]);
-    finite_check(run, "the test bounds", &[bound.lower_bound]);
-    Ok(bound)
-}
-
-fn bound_metric(name: String, bound: &PathSummary) -> Metric {
-    with_error(Metric::new(name, bound.lower_bound, "nats"), bound.lower_bound_se)
+    finite_check(run, &format!("{name}: the test bounds"), &[bound.lower_bound]);
+    let key = name.replace([' ', '-'], "_");
+    let metric = Metric::new(format!("lower_bound_{key}"), bound.lower_bound, "nats")
+        .std_error(bound.lower_bound_se)
         .n(bound.examples)
         .setting("k", bound.chains)
+        .setting("pixels", images.event().iter().product::<usize>())
+        .setting("updates", trained.updates);
+    run.metric(metric);
+    Ok(bound)
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +107,7 @@ pub(super) fn schedule_ready(request: &Request) -> Result<()> {
 pub(super) fn schedule(run: &mut Run<'_>) -> Result<()> {
     let settings = resolve_schedule(run.request)?;
     let images = Images::mnist(run.request, &settings.train.cut()?)?;
+    run.paragraph(settings.train.sentence(&images));
     let increasing = settings.train.rate_increment;
     let mut variants = vec![(format!("increasing {increasing}"), 0.0, increasing)];
     let constants = settings.constant_rates.iter();
@@ -110,8 +117,7 @@ pub(super) fn schedule(run: &mut Run<'_>) -> Result<()> {
     for (name, rate, rate_increment) in variants {
         let own = TrainSettings { rate, rate_increment, ..settings.train.clone() };
         let trained = train(run, &images, &own.recipe(images.event()), &format!("train {name}"))?;
-        let bound = test_bound(run, &images, &trained, 5)?;
-        run.metric(bound_metric(format!("lower_bound_{}", name.replace(' ', "_")), &bound));
+        test_bound(run, &images, &trained, &name)?;
         let n = 100.min(images.test.len());
         let (x, states) = infused_states(run, &images, &trained, n)?;
         let distance = |z: &Tensor| -> Result<f64> {
@@ -184,10 +190,19 @@ pub(super) fn objective_ready(request: &Request) -> Result<()> {
     Images::mnist(request, &resolve_objectives(request)?.train.cut()?).map(drop)
 }
 
+const OBJECTIVES: [(&str, Objective); 5] = [
+    ("denoising", Objective::Denoising),
+    ("denoising-per-step", Objective::DenoisingPerStep),
+    ("lower-bound", Objective::LowerBound),
+    ("lower-bound-detached", Objective::LowerBoundDetached { weighted: false }),
+    ("lower-bound-detached-weighted", Objective::LowerBoundDetached { weighted: true }),
+];
+
 /// Section 2.4.1: denoising against lower-bound training, with both readings of the latter.
 pub(super) fn objectives(run: &mut Run<'_>) -> Result<()> {
     let settings = resolve_objectives(run.request)?;
     let images = Images::mnist(run.request, &settings.train.cut()?)?;
+    run.paragraph(settings.train.sentence(&images));
     let mut table = Table::new([
         ("Objective", Align::Left),
         ("test bound, nats", Align::Right),
@@ -197,20 +212,13 @@ pub(super) fn objectives(run: &mut Run<'_>) -> Result<()> {
     let test = rows(&images.scaled(&images.test, images.test.len(), &run.request.device)?)?;
     let mut bounds = Vec::new();
     let mut tiles = Vec::new();
-    for (name, objective) in [
-        ("denoising", Objective::Denoising),
-        ("denoising-per-step", Objective::DenoisingPerStep),
-        ("lower-bound", Objective::LowerBound),
-        ("lower-bound-detached", Objective::LowerBoundDetached { weighted: false }),
-        ("lower-bound-detached-weighted", Objective::LowerBoundDetached { weighted: true }),
-    ] {
+    for (name, objective) in OBJECTIVES {
         let own = TrainSettings { objective, ..settings.train.clone() };
         let trained = train(run, &images, &own.recipe(images.event()), &format!("train {name}"))?;
-        let bound = test_bound(run, &images, &trained, 5)?;
+        let bound = test_bound(run, &images, &trained, name)?;
         let [_, means] = generated_means(run, &trained.model, settings.parzen_samples, own.steps)?;
         let found = score(parzen(rows(&means)?.view(), test.view(), 0.17))?;
         let key = name.replace('-', "_");
-        run.metric(bound_metric(format!("lower_bound_{key}"), &bound));
         run.metric(
             Metric::new(format!("parzen_{key}"), found.mean, "nats")
                 .std_error(found.std_error)
@@ -281,14 +289,14 @@ pub(super) fn variance_ready(request: &Request) -> Result<()> {
 pub(super) fn target_variance(run: &mut Run<'_>) -> Result<()> {
     let settings = resolve_variance(run.request)?;
     let images = Images::mnist(run.request, &settings.train.cut()?)?;
+    run.paragraph(settings.train.sentence(&images));
     let mut table =
         Table::new([("target variance", Align::Right), ("test bound, nats", Align::Right)]);
     for variance in &settings.target_variances {
         let own = TrainSettings { target_variance: *variance, ..settings.train.clone() };
         let stage = format!("train variance {variance}");
         let trained = train(run, &images, &own.recipe(images.event()), &stage)?;
-        let bound = test_bound(run, &images, &trained, 5)?;
-        run.metric(bound_metric(format!("lower_bound_variance{variance}"), &bound));
+        let bound = test_bound(run, &images, &trained, &format!("variance {variance:e}"))?;
         let value = format_with_error(bound.lower_bound, bound.lower_bound_se);
         table.row([format!("{variance:e}"), value]);
     }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use reproduce::results::{Metric, Results};
 
-use super::{folder, refuses, save_digits, save_model, succeeds};
+use super::{folder, refuses, save_digits, save_model, succeeds, words};
 
 /// Not one of the program's own types: the file is a contract.
 #[derive(serde::Deserialize)]
@@ -70,6 +70,27 @@ fn a_seed_decides_every_bit_and_the_defaults_are_three_metrics() {
         (&parzen.settings["window"], &parzen.settings["centres"]),
         (&0.3.into(), &40.into())
     );
+}
+
+#[test]
+fn means_of_pixels_have_no_bits_per_dimension() {
+    let dir = folder();
+    let root = dir.path().display();
+    save_model(&dir.path().join("m"), [1, 14, 14]);
+    save_digits(&dir.path().join("data"), [0, 6], 28);
+    let line = format!("evaluate {root}/m --data {root}/data --set images=6 --set chains=3");
+    let table = succeeds(&format!("{line} --set samples=40 --json {root}/a"));
+    let found = metrics(&dir.path().join("a"));
+    let names: Vec<_> = found.iter().map(|metric| metric.name.as_str()).collect();
+    assert_eq!(names, ["lower-bound", "parzen"]);
+    assert!(found.iter().all(|metric| metric.settings["pooled"] == true));
+    assert!(!table.contains("bits"), "{table}");
+    for asked in ["--metric bits-per-dim", "--metric lower-bound --metric bits-per-dim"] {
+        let line = format!("{line} {asked} --json {root}/b");
+        refuses(&line, &["--metric bits-per-dim", "no meaning", "2x2 pixels"]);
+        assert_eq!(words(&line).stderr.trim_end().lines().count(), 1);
+    }
+    assert!(!dir.path().join("b").exists());
 }
 
 #[test]

@@ -112,6 +112,67 @@ fn of_several_experiments_each_takes_the_keys_that_it_knows() {
     );
 }
 
+/// What `--list` says of an experiment: the third line under its name.
+#[track_caller]
+fn listed<'a>(list: &'a str, id: &str) -> &'a str {
+    let mut lines = list.lines().skip_while(|line| !line.split(' ').any(|word| word == id));
+    lines.nth(2).unwrap().trim()
+}
+
+#[test]
+fn the_list_says_which_experiments_can_run_with_the_settings() {
+    let line = "reproduce infusion --list --scale smoke";
+    let list = succeeds(line);
+    assert_eq!(listed(&list, "mnist-chains"), "ready");
+    let list = succeeds(&format!("{line} --set epochs=3 --set half_precision=true"));
+    assert_eq!(listed(&list, "mnist-likelihood"), "ready");
+    let lacks = "not with these settings: no setting `half_precision`";
+    assert_eq!(listed(&list, "mnist-chains"), lacks);
+    assert_eq!(listed(&list, "cifar10-samples"), lacks);
+    // Two keys of different experiments.
+    let list = succeeds(&format!("{line} --set half_precision=true --set constant_rates=[0.1]"));
+    assert!(list.lines().all(|line| line.trim() != "ready"), "{list}");
+    let list = succeeds(&format!("{line} --set rate=0.1"));
+    assert_eq!(listed(&list, "mnist-chains"), "ready");
+    let refusal = listed(&list, "rate-grid");
+    assert!(refusal.starts_with("not with these settings: --set rate: "), "{refusal}");
+    for (set, parts) in [
+        ("epoch=3", &["--set epoch: unknown key", "half_precision", "constant_rates"][..]),
+        ("epochs=many", &["--set epochs=many"]),
+        ("half_precision=7", &["--set half_precision=7"]),
+    ] {
+        let line = format!("{line} --set {set}");
+        refuses(&line, parts);
+        assert_eq!(words(&line).stderr.trim_end().lines().count(), 1);
+    }
+}
+
+#[test]
+fn an_objective_is_set_by_its_bare_name() {
+    for (name, kind, weighted) in [
+        ("denoising", "denoising", None),
+        ("denoising-per-step", "denoising-per-step", None),
+        ("lower-bound", "lower-bound", None),
+        ("lower-bound-detached", "lower-bound-detached", Some(false)),
+        ("lower-bound-detached-weighted", "lower-bound-detached", Some(true)),
+    ] {
+        let dry = succeeds(&format!("{SMOKE} --dry-run --set objective={name}"));
+        // The line in front of the settings is a comment of TOML.
+        let settings: toml::Table = toml::from_str(&dry).unwrap();
+        let objective = &settings["objective"];
+        assert_eq!(objective["kind"].as_str(), Some(kind), "{dry}");
+        assert_eq!(objective.get("weighted").and_then(toml::Value::as_bool), weighted, "{dry}");
+    }
+    refuses(
+        &format!("{SMOKE} --dry-run --set objective=bound"),
+        &[
+            "--set objective=bound",
+            "`bound` is not denoising, denoising-per-step, lower-bound, lower-bound-detached or \
+             lower-bound-detached-weighted",
+        ],
+    );
+}
+
 #[test]
 fn an_experiment_asked_for_by_name_that_cannot_run_stops_all_before_they_begin() {
     let dir = folder();

@@ -304,7 +304,7 @@ fn the_nearest_training_image_is_found_in_every_block() {
     let row = |k: usize| [(k % 256) as f32 / 256.0, (k / 256) as f32 / 256.0];
     let (a, b, c) = (row(3), row(4_999), row(5_002));
     let queries = array![a, b, c, [c[0] + 0.25 / 256.0, c[1]]];
-    let found = samples::nearest_training(&images, queries.view()).unwrap();
+    let found = super::super::neighbours::nearest_training(&images, queries.view()).unwrap();
     assert_eq!(found[..3], [(3, 0.0), (4_999, 0.0), (5_002, 0.0)]);
     assert_eq!(found[3].0, 5_002);
     assert!((found[3].1 - (0.25_f64 / 256.0).powi(2)).abs() < 1e-12);
