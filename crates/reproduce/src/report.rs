@@ -136,11 +136,14 @@ fn as_printed(value: f64) -> String {
     if plain { value.to_string() } else { format_number(value) }
 }
 
-/// A setting as a person writes it: strings without quotes.
+/// A setting as a person writes it: strings without quotes, five digits of a fraction.
 fn plain(value: &serde_json::Value) -> String {
-    match value.as_str() {
-        Some(text) => text.to_owned(),
-        None => value.to_string(),
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) if number.is_f64() => {
+            number.as_f64().map_or_else(|| number.to_string(), format_number)
+        }
+        other => other.to_string(),
     }
 }
 
