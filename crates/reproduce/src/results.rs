@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    report::format_number,
+};
 
 /// One measured number, with everything needed to compare it.
 ///
@@ -144,6 +147,7 @@ impl Check {
         let gap = (value - expected).abs();
         let passed = gap <= tolerance;
         let sign = if passed { "<=" } else { "is not <=" };
+        let [value, expected, gap] = [value, expected, gap].map(format_number);
         Self::new(name, passed, format!("|{value} - {expected}| = {gap} {sign} {tolerance}"))
     }
 }
