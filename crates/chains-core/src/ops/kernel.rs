@@ -108,6 +108,48 @@ pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
     if count == 1 { block(0) } else { (0..count).into_par_iter().for_each(block) }
 }
 
+/// `out[j][i] = sum over p of lhs[p][i] * rhs[j][p]`, added to what `out` holds if `accumulate`.
+///
+/// One thread. Every operand is a slice and the distance between its rows; `[m, n, k]` bound `i`,
+/// `j` and `p`. With `m` at most 64, a multiple of 16, and `n` at most 48 nothing is packed.
+pub(crate) fn block_product(
+    (out, out_stride): (&mut [f32], usize),
+    (lhs, lhs_stride): (&[f32], usize),
+    (rhs, rhs_stride): (&[f32], usize),
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    assert!(m > 0 && n > 0 && k > 0, "empty block {m} x {n} x {k}");
+    assert!(m <= out_stride && (n - 1) * out_stride + m <= out.len(), "output of {m} x {n}");
+    assert!((k - 1) * lhs_stride + m <= lhs.len(), "left operand of {m} x {k}");
+    assert!((n - 1) * rhs_stride + k <= rhs.len(), "right operand of {k} x {n}");
+    // SAFETY: the assertions bound the last element of each operand; `out` is borrowed mutably and
+    // its rows do not overlap.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            out_stride as isize,
+            1,
+            accumulate,
+            lhs.as_ptr(),
+            lhs_stride as isize,
+            1,
+            rhs.as_ptr(),
+            rhs_stride as isize,
+            1,
+            1.0_f32,
+            1.0_f32,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
 /// How many blocks pay for themselves: one for each 50 Mflop, four at most.
 fn blocks(m: usize, n: usize, k: usize) -> usize {
     let flops = 2.0 * m as f64 * n as f64 * k as f64;
@@ -165,6 +207,28 @@ mod tests {
             })
         };
         assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn a_block_is_written_or_added_between_its_strides() {
+        for [m, n, k] in [[1, 1, 1], [16, 1, 3], [5, 7, 2], [64, 48, 130], [1, 9, 40], [33, 50, 17]]
+        {
+            let (ls, rs, os) = (m + 3, k + 2, m + 1);
+            let a: Vec<f32> = (0..k * ls).map(|i| (i as f32 * 0.37).sin()).collect();
+            let b: Vec<f32> = (0..n * rs).map(|i| (i as f32 * 0.53).cos()).collect();
+            for accumulate in [false, true] {
+                let old = if accumulate { 2.0 } else { f32::NAN };
+                let mut out = vec![old; n * os];
+                block_product((&mut out, os), (&a, ls), (&b, rs), [m, n, k], accumulate);
+                for (at, got) in out.iter().enumerate() {
+                    let (j, i) = (at / os, at % os);
+                    let sum: f32 = (0..k).map(|p| a[p * ls + i.min(m - 1)] * b[j * rs + p]).sum();
+                    let want = sum + if accumulate { 2.0 } else { 0.0 };
+                    let outside = i == m && got.to_bits() == old.to_bits();
+                    assert!(outside || (got - want).abs() <= 1e-5 * k as f32, "{m} {n} {k}: {at}");
+                }
+            }
+        }
     }
 
     #[test]

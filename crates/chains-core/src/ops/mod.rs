@@ -18,7 +18,7 @@ mod update;
 
 use candle_core::{CpuStorage, DType, Layout, Storage, Tensor};
 
-pub use conv::conv_transpose2d;
+pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d};
 pub use draw::mixture_draw;
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
 pub use linear::{linear, linear_known};

@@ -1,88 +1,220 @@
-//! Convolutions.
+//! Convolutions against a sum over all triples of pixel, weight and result in f64.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use proptest::{prelude::*, sample::select};
 
 use crate::{
-    Error, Result,
-    ops::conv_transpose2d,
-    testing::{assert_agrees, assert_close, assert_differences, normal, on_devices, values},
+    Result,
+    ops::{conv_transpose2d, conv2d, depthwise_conv2d},
+    testing::{Outcome, assert_differences, evaluate, normal, values},
 };
 
-on_devices!(transposed_convolution_in_f32_equals_f64);
-
-/// Kernel, stride, padding, output padding.
-const SETTINGS: [[usize; 4]; 5] =
-    [[5, 2, 2, 1], [3, 1, 0, 0], [4, 2, 1, 0], [2, 3, 0, 1], [1, 1, 0, 0]];
-
-fn operands(k: usize) -> [Tensor; 3] {
-    [normal("x", (2, 3, 4, 3)), normal("weight", (3, 2, k, k)), normal("bias", 2)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Dense,
+    Transposed,
+    Depthwise,
 }
 
-fn apply([_, stride, padding, extra]: [usize; 4], i: &[Tensor]) -> Result<Tensor> {
-    conv_transpose2d(&i[0], &i[1], i.get(2), stride, padding, extra)
+/// A convolution of some kind; `x` is `(b, input, h, w)`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) kind: Kind,
+    pub(super) x: [usize; 4],
+    /// Channels of the result, those of `x` if depthwise.
+    pub(super) out: usize,
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: usize,
+    pub(super) padding: usize,
+    /// Output padding of a transposed one.
+    pub(super) extra: usize,
 }
 
-fn transposed_convolution_in_f32_equals_f64(device: &Device) -> Result<()> {
-    for setting in SETTINGS {
-        let f = |i: &[Tensor]| apply(setting, i);
-        assert_agrees(&format!("{setting:?}"), &f, &operands(setting[0]), device, 3e-6)?;
-    }
-    Ok(())
-}
-
-/// Every input pixel adds its multiple of the kernel at `stride * position - padding`.
-fn definition(inputs: &[Tensor], [k, stride, padding, extra]: [usize; 4]) -> Result<Vec<f64>> {
-    let ((b, n, h, w), m) = (inputs[0].dims4()?, inputs[1].dim(1)?);
-    let [x, weight, bias] = [0, 1, 2].map(|i| values(&inputs[i]));
-    let side = |n: usize| (n - 1) * stride + k + extra - 2 * padding;
-    let (oh, ow) = (side(h), side(w));
-    let mut out: Vec<f64> = (0..b * m * oh * ow).map(|i| bias[i / (oh * ow) % m]).collect();
-    for at in 0..b * n * h * w * m * k * k {
-        let (v, u, o) = (at % k, at / k % k, at / (k * k) % m);
-        let pixel = at / (k * k * m);
-        let (j, i, c, row) = (pixel % w, pixel / w % h, pixel / (w * h) % n, pixel / (w * h * n));
-        let (y, z) = (i * stride + u, j * stride + v);
-        if y >= padding && z >= padding && y - padding < oh && z - padding < ow {
-            let target = ((row * m + o) * oh + y - padding) * ow + z - padding;
-            out[target] += x[pixel] * weight[((c * m + o) * k + u) * k + v];
+impl Case {
+    fn weight(&self) -> [usize; 4] {
+        let ([_, c, ..], [kh, kw]) = (self.x, self.kernel);
+        match self.kind {
+            Kind::Dense => [self.out, c, kh, kw],
+            Kind::Transposed => [c, self.out, kh, kw],
+            Kind::Depthwise => [c, 1, kh, kw],
         }
     }
-    Ok(out)
+
+    /// Channels and sides of the result; no sides if it would be empty.
+    fn result(&self) -> Option<[usize; 3]> {
+        let side = |n: usize, k: usize| match self.kind {
+            Kind::Transposed => ((n - 1) * self.stride + k + self.extra)
+                .checked_sub(2 * self.padding)
+                .filter(|side| *side > 0),
+            _ => (n + 2 * self.padding).checked_sub(k).map(|room| room / self.stride + 1),
+        };
+        let channels = if self.kind == Kind::Depthwise { self.x[1] } else { self.out };
+        let [_, _, h, w] = self.x;
+        Some([channels, side(h, self.kernel[0])?, side(w, self.kernel[1])?])
+    }
+
+    pub(super) fn apply(&self, i: &[Tensor]) -> Result<Tensor> {
+        let (stride, padding) = (self.stride, self.padding);
+        match self.kind {
+            Kind::Dense => conv2d(&i[0], &i[1], i.get(2), stride, padding),
+            Kind::Transposed => {
+                conv_transpose2d(&i[0], &i[1], i.get(2), stride, padding, self.extra)
+            }
+            Kind::Depthwise => depthwise_conv2d(&i[0], &i[1], i.get(2), stride, padding),
+        }
+    }
+
+    pub(super) fn operands(&self) -> [Tensor; 3] {
+        let channels = if self.kind == Kind::Depthwise { self.x[1] } else { self.out };
+        let [x, weight] = [("x", self.x), ("weight", self.weight())]
+            .map(|(label, shape)| normal(label, &shape[..]));
+        [x, weight, normal("bias", channels)]
+    }
+
+    /// Calls `f(index in x, index in the weight, index in the result)` for every product.
+    fn for_products(&self, mut f: impl FnMut(usize, usize, usize)) {
+        let ([b, c, h, w], [kh, kw]) = (self.x, self.kernel);
+        let [o, oh, ow] = self.result().unwrap();
+        // Where tap `k` at position `i` of the shorter side lies on the longer one.
+        let place = |i: usize, k: usize, side: usize| {
+            (i * self.stride + k).checked_sub(self.padding).filter(|at| *at < side)
+        };
+        let (n, m) = if self.kind == Kind::Transposed { (h, w) } else { (oh, ow) };
+        for at in 0..b * o * c * n * m * kh * kw {
+            let (v, u, j, i) = (at % kw, at / kw % kh, at / (kw * kh) % m, at / (kw * kh * m) % n);
+            let rest = at / (kw * kh * m * n);
+            let (input, output, row) = (rest % c, rest / c % o, rest / (c * o));
+            if self.kind == Kind::Depthwise && input != output {
+                continue;
+            }
+            let (x, y, weight) = match self.kind {
+                Kind::Transposed => {
+                    let (Some(y), Some(z)) = (place(i, u, oh), place(j, v, ow)) else { continue };
+                    ((i, j), (y, z), input * o + output)
+                }
+                kind => {
+                    let (Some(y), Some(z)) = (place(i, u, h), place(j, v, w)) else { continue };
+                    let dense = output * c + input;
+                    ((y, z), (i, j), if kind == Kind::Dense { dense } else { input })
+                }
+            };
+            f(
+                ((row * c + input) * h + x.0) * w + x.1,
+                (weight * kh + u) * kw + v,
+                ((row * o + output) * oh + y.0) * ow + y.1,
+            );
+        }
+    }
+
+    /// Value and gradients in f64, by the definition; `of` is applied to all numbers first.
+    fn expected(&self, inputs: &[Tensor], of: fn(f64) -> f64) -> Outcome {
+        let [o, oh, ow] = self.result().unwrap();
+        let gy = normal("weights", (self.x[0], o, oh, ow));
+        let [x, weight, bias, gy] = [&inputs[0], &inputs[1], &inputs[2], &gy]
+            .map(|t| values(t).into_iter().map(of).collect::<Vec<f64>>());
+        let mut value: Vec<f64> = (0..gy.len()).map(|i| bias[i / (oh * ow) % o]).collect();
+        let (mut gx, mut gw) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
+        self.for_products(|i, j, k| {
+            value[k] += x[i] * weight[j];
+            gx[i] += gy[k] * weight[j];
+            gw[j] += gy[k] * x[i];
+        });
+        let mut gb = vec![0.0; o];
+        gy.iter().enumerate().for_each(|(i, g)| gb[i / (oh * ow) % o] += g);
+        Outcome { value, grads: vec![Some(gx), Some(gw), Some(gb)] }
+    }
+
+    fn check(&self, dtype: DType, tolerance: f64) -> Result<()> {
+        let inputs = self.operands();
+        let want = self.expected(&inputs, |x| x);
+        // Sums of many terms cancel, so errors are measured by the sums of absolute values.
+        let size = self.expected(&inputs, f64::abs);
+        let got = evaluate(&|i| self.apply(i), &inputs, dtype, &Device::Cpu)?;
+        let near = |what: &str, got: &[f64], want: &[f64], size: &[f64]| {
+            assert_eq!(got.len(), want.len(), "{self:?} {what}");
+            for (i, got) in got.iter().enumerate() {
+                let near = (got - want[i]).abs() <= tolerance * size[i];
+                assert!(near, "{self:?} {what} {i}: {got}, expected {} +- {}", want[i], size[i]);
+            }
+        };
+        near("value", &got.value, &want.value, &size.value);
+        for (i, got) in got.grads.iter().enumerate() {
+            let [got, want, size] = [got, &want.grads[i], &size.grads[i]].map(|g| g.as_deref());
+            near(&format!("gradient {i}"), got.unwrap(), want.unwrap(), size.unwrap());
+        }
+        Ok(())
+    }
 }
 
-#[test]
-fn transposed_convolution_scatters_kernels() -> Result<()> {
-    for setting in SETTINGS {
-        let inputs = operands(setting[0]);
-        let got = values(&apply(setting, &inputs)?);
-        assert_close(&format!("{setting:?}"), &got, &definition(&inputs, setting)?, 1e-12);
+fn cases() -> impl Strategy<Value = Case> {
+    let kinds = select(vec![Kind::Dense, Kind::Transposed, Kind::Depthwise]);
+    let x = (1..4_usize, select(vec![1, 2, 3, 5]), 1..12_usize, 1..12_usize);
+    let window = (1..6_usize, 1..6_usize, 1..4_usize, 0..3_usize, 0..3_usize);
+    (kinds, x, select(vec![1, 3, 4, 7]), window)
+        .prop_map(|(kind, (b, c, h, w), out, (kh, kw, stride, padding, extra))| Case {
+            kind,
+            x: [b, c, h, w],
+            out,
+            kernel: [kh, kw],
+            stride,
+            padding,
+            extra: extra % stride,
+        })
+        .prop_filter("an empty result", |case| case.result().is_some())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn value_and_gradients_are_those_of_the_definition(case in cases()) {
+        case.check(DType::F32, 2e-6).unwrap();
     }
-    Ok(())
+
+    #[test]
+    fn the_composed_path_has_the_same_definition(case in cases()) {
+        case.check(DType::F64, 1e-13).unwrap();
+    }
+}
+
+/// Sizes beyond every block of the kernels: positions, values of a patch, channels.
+pub(super) const LARGE: [Case; 9] = {
+    const fn case(
+        kind: Kind,
+        x: [usize; 4],
+        out: usize,
+        kernel: [usize; 2],
+        [stride, padding, extra]: [usize; 3],
+    ) -> Case {
+        Case { kind, x, out, kernel, stride, padding, extra }
+    }
+    [
+        case(Kind::Dense, [2, 17, 13, 18], 70, [3, 3], [1, 1, 0]),
+        case(Kind::Dense, [1, 35, 24, 24], 50, [3, 3], [1, 1, 0]),
+        case(Kind::Dense, [9, 16, 4, 4], 130, [3, 3], [1, 1, 0]),
+        case(Kind::Dense, [5, 130, 12, 9], 20, [1, 1], [1, 0, 0]),
+        case(Kind::Dense, [6, 9, 41, 40], 30, [5, 5], [2, 2, 0]),
+        case(Kind::Transposed, [5, 70, 7, 8], 12, [5, 5], [2, 2, 1]),
+        case(Kind::Transposed, [1, 140, 15, 15], 10, [4, 4], [2, 1, 0]),
+        case(Kind::Transposed, [4, 60, 9, 9], 20, [3, 3], [1, 1, 0]),
+        case(Kind::Depthwise, [4, 19, 20, 37], 0, [5, 5], [1, 2, 0]),
+    ]
+};
+
+#[test]
+fn sizes_beyond_every_block_agree_with_the_definition() -> Result<()> {
+    LARGE.iter().try_for_each(|case| case.check(DType::F32, 2e-6))
 }
 
 #[test]
 fn gradients_are_central_differences() -> Result<()> {
-    for setting in SETTINGS {
-        let f = |i: &[Tensor]| apply(setting, i);
-        assert_differences(&format!("{setting:?}"), &f, &operands(setting[0]))?;
+    for kind in [Kind::Dense, Kind::Transposed, Kind::Depthwise] {
+        for (kernel, stride, padding, extra) in
+            [([3, 3], 1, 1, 0), ([5, 4], 2, 2, 1), ([2, 2], 3, 0, 1), ([1, 1], 1, 0, 0)]
+        {
+            let case = Case { kind, x: [2, 3, 5, 6], out: 2, kernel, stride, padding, extra };
+            assert_differences(&format!("{case:?}"), &|i| case.apply(i), &case.operands())?;
+        }
     }
     Ok(())
-}
-
-#[test]
-fn the_doubling_setting_doubles_both_sides() -> Result<()> {
-    for (h, w) in [(1, 1), (4, 7), (8, 8)] {
-        let y = conv_transpose2d(&normal("x", (1, 3, h, w)), &operands(5)[1], None, 2, 2, 1)?;
-        assert_eq!(y.dims(), [1, 2, 2 * h, 2 * w]);
-    }
-    Ok(())
-}
-
-#[test]
-fn channels_that_do_not_fit_are_an_error() {
-    let [x, weight, bias] = operands(3);
-    let error = conv_transpose2d(&x, &x, None, 1, 0, 0).unwrap_err();
-    assert!(matches!(error, Error::Shape { what: "conv_transpose2d", .. }), "{error}");
-    assert!(conv_transpose2d(&x, &bias, None, 1, 0, 0).is_err());
-    assert!(conv_transpose2d(&x, &weight, Some(&weight), 1, 0, 0).is_err());
 }

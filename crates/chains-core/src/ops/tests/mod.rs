@@ -2,6 +2,7 @@
 
 mod affine;
 mod conv;
+mod conv_contract;
 mod gaussian;
 mod norm;
 mod pointwise;

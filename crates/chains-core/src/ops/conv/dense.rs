@@ -1,0 +1,400 @@
+//! The three products of a convolution: maps, image gradient, weight gradient.
+//!
+//! Each works on panels of consecutive positions whose columns stay in the first-level cache:
+//! columns are filled for a part of the depth, multiplied at once and forgotten. The tasks and all
+//! orders of summation depend on the shape alone, so the bits do not depend on the threads.
+
+use std::{cell::RefCell, ops::Range};
+
+use rayon::prelude::*;
+
+use super::{
+    geometry::Geometry,
+    patches::{Patches, Run, SLACK},
+};
+use crate::ops::kernel::block_product;
+
+/// Positions of a panel, the height of the kernel of `gemm`.
+const PANEL: usize = 64;
+/// Positions of a panel that are summed over.
+const LONG_PANEL: usize = 128;
+/// Values summed over in one product.
+const DEPTH: usize = 128;
+/// Columns of one product; with more, `gemm` would pack its other operand.
+const WIDTH: usize = 48;
+
+/// Buffers of a thread, kept so that no page is touched for the first time in every call.
+#[derive(Default)]
+struct Scratch {
+    phases: Vec<f32>,
+    columns: Vec<f32>,
+    tile: Vec<f32>,
+    turned: Vec<f32>,
+    runs: Vec<Run>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+/// How the work is cut: a task has `group` images and, of a few images, `part` channels.
+struct Tasks {
+    group: usize,
+    part: usize,
+}
+
+impl Tasks {
+    /// `channels` of the result that may be divided.
+    fn new(g: &Geometry, channels: usize) -> Self {
+        let group = (256 / g.positions()).clamp(1, g.batch.div_ceil(4));
+        let work = g.batch * g.map[0] * g.depth() * g.positions();
+        let part = if g.batch < 4 && work > 1 << 22 { channels.div_ceil(4) } else { channels };
+        Self { group, part }
+    }
+
+    /// Runs `f(first image, first channel, result)` for pieces of `(image, channel, len)` values.
+    fn run(
+        &self,
+        out: &mut [f32],
+        [channels, len]: [usize; 2],
+        f: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) {
+        let f = &f;
+        // A part below the whole comes with single images only, see `new`.
+        let piece = if self.part < channels { self.part } else { self.group * channels };
+        out.par_chunks_mut(self.group * channels * len).enumerate().for_each(|(i, images)| {
+            let pieces = images.par_chunks_mut(piece * len).enumerate();
+            pieces.for_each(|(j, out)| f(i * self.group, j * self.part, out));
+        });
+    }
+}
+
+/// Consecutive positions of a panel within one image.
+struct Piece {
+    image: usize,
+    /// Position in the map.
+    at: usize,
+    /// Position in the panel.
+    lane: usize,
+    len: usize,
+}
+
+fn pieces(panel: Range<usize>, positions: usize) -> impl Iterator<Item = Piece> {
+    let start = panel.start;
+    (panel.start / positions..panel.end.div_ceil(positions)).map(move |image| {
+        let from = panel.start.max(image * positions);
+        let to = panel.end.min((image + 1) * positions);
+        Piece { image, at: from - image * positions, lane: from - start, len: to - from }
+    })
+}
+
+fn panels(total: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..total).step_by(size).map(move |from| from..total.min(from + size))
+}
+
+/// The phases of some channels of consecutive images; the images themselves where these will do.
+fn phases<'a>(
+    g: &Geometry,
+    patches: &Patches,
+    image: &'a [f32],
+    (images, channels): (Range<usize>, Range<usize>),
+    buffer: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    let [c, h, w] = g.image;
+    if patches.is_plain() && channels.len() == c {
+        return &image[images.start * g.image_len()..images.end * g.image_len()];
+    }
+    let plane = patches.plane();
+    let out = sized(buffer, images.len() * channels.len() * plane + SLACK);
+    let sources = images.flat_map(|i| channels.clone().map(move |channel| i * c + channel));
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (source, out) in sources.zip(out.chunks_exact_mut(plane)) {
+                patches.split(&image[source * h * w..(source + 1) * h * w], out);
+            }
+        },
+    );
+    out
+}
+
+/// Copies a panel of the maps of consecutive images: row `i` of `tile` is map `i`.
+fn load(g: &Geometry, map: &[f32], panel: Range<usize>, tile: &mut [f32], stride: usize) {
+    let (o, positions) = (g.map[0], g.positions());
+    for Piece { image, at, lane, len } in pieces(panel, positions) {
+        for (i, row) in tile.chunks_exact_mut(stride).take(o).enumerate() {
+            let from = (image * o + i) * positions + at;
+            row[lane..lane + len].copy_from_slice(&map[from..from + len]);
+        }
+    }
+}
+
+/// The convolution: `(b, o, oh, ow)` from images, weight `(o, c, kh, kw)` and bias `(o,)`.
+pub(super) fn forward(
+    g: &Geometry,
+    image: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let g = &g.flattened();
+    let patches = Patches::new(*g);
+    let (depth, positions, c) = (g.depth(), g.positions(), g.image[0]);
+    let offsets = patches.offsets(c);
+    let mut out = vec![0.0; g.batch * g.map_len()];
+    let tasks = Tasks::new(g, g.map[0]);
+    tasks.run(&mut out, [g.map[0], positions], |first, channel, out| {
+        SCRATCH.with_borrow_mut(|Scratch { phases: buffer, columns, tile, runs, .. }| {
+            let parts = (out.len() / positions).min(tasks.part);
+            let images = out.len() / positions / parts;
+            let source = phases(g, &patches, image, (first..first + images, 0..c), buffer);
+            let columns = sized(columns, DEPTH * PANEL + SLACK);
+            let tile = sized(tile, parts * PANEL);
+            for panel in panels(images * positions, PANEL) {
+                let lanes = panel.len().next_multiple_of(16);
+                patches.runs(panel.clone(), c * patches.plane(), runs);
+                for (i, offsets) in offsets.chunks(DEPTH).enumerate() {
+                    patches.gather(source, offsets, runs, columns, PANEL);
+                    for from in panels(parts, WIDTH) {
+                        block_product(
+                            (&mut tile[from.start * PANEL..], PANEL),
+                            (columns, PANEL),
+                            (&weight[(channel + from.start) * depth + i * DEPTH..], depth),
+                            [lanes, from.len(), offsets.len()],
+                            i > 0,
+                        );
+                    }
+                }
+                for Piece { image, at, lane, len } in pieces(panel, positions) {
+                    for (i, row) in tile.chunks_exact(PANEL).enumerate() {
+                        let to = (image * parts + i) * positions + at;
+                        let shift = bias.map_or(0.0, |bias| bias[channel + i]);
+                        let to = out[to..to + len].iter_mut();
+                        to.zip(&row[lane..lane + len]).for_each(|(y, x)| *y = x + shift);
+                    }
+                }
+            }
+        });
+    });
+    out
+}
+
+/// The gradient of the images, which is the transposed convolution: `(b, c, h, w)` from maps,
+/// weight `(o, c, kh, kw)` and, for the latter, bias `(c,)`.
+pub(super) fn image_gradient(
+    g: &Geometry,
+    map: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    if let Some(mirror) = mirror(g) {
+        return forward(&mirror, map, &mirrored(weight, g), bias);
+    }
+    let g = &g.flattened();
+    let patches = Patches::new(*g);
+    let ([c, h, w], o, positions, taps) = (g.image, g.map[0], g.positions(), g.taps());
+    let (plane, offsets) = (patches.plane(), patches.offsets(c));
+    let weight = &turned(weight, o, g.depth());
+    let mut out = vec![0.0; g.batch * g.image_len()];
+    let tasks = Tasks::new(g, c);
+    tasks.run(&mut out, [c, h * w], |first, channel, out| {
+        SCRATCH.with_borrow_mut(|Scratch { phases, columns, tile, runs, .. }| {
+            let parts = (out.len() / (h * w)).min(tasks.part);
+            let images = out.len() / (h * w) / parts;
+            let map = &map[first * g.map_len()..(first + images) * g.map_len()];
+            let phases = sized(phases, images * parts * plane);
+            phases.fill(0.0);
+            let columns = sized(columns, WIDTH * PANEL);
+            let tile = sized(tile, o * PANEL);
+            for panel in panels(images * positions, PANEL) {
+                let lanes = panel.len().next_multiple_of(16);
+                patches.runs(panel.clone(), parts * plane, runs);
+                load(g, map, panel, tile, PANEL);
+                for rows in panels(parts * taps, WIDTH) {
+                    let weight = &weight[(channel * taps + rows.start) * o..];
+                    for sum in panels(o, DEPTH) {
+                        block_product(
+                            (columns, PANEL),
+                            (&tile[sum.start * PANEL..], PANEL),
+                            (&weight[sum.start..], o),
+                            [lanes, rows.len(), sum.len()],
+                            sum.start > 0,
+                        );
+                    }
+                    patches.scatter(columns, PANEL, &offsets[rows], runs, phases);
+                }
+            }
+            let planes = phases.chunks_exact(plane).zip(out.chunks_exact_mut(h * w));
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (i, (phases, out)) in planes.enumerate() {
+                        let shift = bias.map_or(0.0, |bias| bias[channel + i % parts]);
+                        if bias.is_some() {
+                            out.fill(shift);
+                        }
+                        patches.join(phases, shift, out);
+                    }
+                },
+            );
+        });
+    });
+    out
+}
+
+/// The gradient of the weight, `(o, c, kh, kw)`, from images and maps.
+pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f32> {
+    let g = &g.flattened();
+    let patches = Patches::new(*g);
+    let (c, o, positions, depth) = (g.image[0], g.map[0], g.positions(), g.depth());
+    let offsets = patches.offsets(c);
+    // Rows of the transposed sums, long enough for whole vectors.
+    let row = o.next_multiple_of(16);
+    // Many positions are divided among the tasks, few positions the channels.
+    let many = g.batch >= 4 && g.batch * positions >= 2048;
+    let share = if many { g.batch.div_ceil(4) } else { g.batch };
+    let work = g.batch * o * depth * positions;
+    let part = if !many && work > 1 << 22 { c.div_ceil(4) } else { c };
+    let group = Tasks::new(g, c).group;
+    let mut sums = vec![0.0; g.batch.div_ceil(share) * depth * row];
+    sums.par_chunks_mut(depth * row).enumerate().for_each(|(i, sums)| {
+        sums.par_chunks_mut(part * g.taps() * row).enumerate().for_each(|(j, sums)| {
+            let channels = j * part..c.min((j + 1) * part);
+            SCRATCH.with_borrow_mut(|scratch| {
+                for images in panels(share.min(g.batch - i * share), group) {
+                    let images = i * share + images.start..i * share + images.end;
+                    let count = images.len();
+                    let map = &map[images.start * g.map_len()..images.end * g.map_len()];
+                    let Scratch { phases: buffer, columns, tile, turned, runs } = &mut *scratch;
+                    let source = phases(g, &patches, image, (images, channels.clone()), buffer);
+                    let columns = sized(columns, WIDTH * LONG_PANEL + SLACK);
+                    let tile = sized(tile, o.next_multiple_of(PANEL) * LONG_PANEL);
+                    let turned = sized(turned, o.next_multiple_of(PANEL) * LONG_PANEL);
+                    for panel in panels(count * positions, LONG_PANEL) {
+                        patches.runs(panel.clone(), channels.len() * patches.plane(), runs);
+                        tile[o * LONG_PANEL..].fill(0.0);
+                        load(g, map, panel.clone(), tile, LONG_PANEL);
+                        turn(tile, row, panel.len(), turned);
+                        for taps in panels(channels.len() * g.taps(), WIDTH) {
+                            let offsets = &offsets[taps.clone()];
+                            patches.gather(source, offsets, runs, columns, LONG_PANEL);
+                            for maps in panels(row, PANEL) {
+                                block_product(
+                                    (&mut sums[taps.start * row + maps.start..], row),
+                                    (&turned[maps.start * LONG_PANEL..], PANEL),
+                                    (columns, LONG_PANEL),
+                                    [maps.len(), taps.len(), panel.len()],
+                                    true,
+                                );
+                            }
+                        }
+                    }
+                }
+            });
+        });
+    });
+    collect(&sums, [o, row, depth])
+}
+
+/// Transposes the rows of a long panel, in blocks of [`PANEL`] rows.
+fn turn(tile: &[f32], rows: usize, lanes: usize, out: &mut [f32]) {
+    const SIDE: usize = 8;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in (0..rows).step_by(SIDE) {
+                let from = &tile[row * LONG_PANEL..(row + SIDE) * LONG_PANEL];
+                let at = row / PANEL * PANEL * LONG_PANEL + row % PANEL;
+                for lane in (0..lanes).step_by(SIDE) {
+                    let mut block = [[0.0; SIDE]; SIDE];
+                    for (j, from) in from.chunks_exact(LONG_PANEL).enumerate() {
+                        for (i, value) in from[lane..lane + SIDE].iter().enumerate() {
+                            block[i][j] = *value;
+                        }
+                    }
+                    for (i, block) in block.iter().enumerate() {
+                        let to = at + (lane + i) * PANEL;
+                        out[to..to + SIDE].copy_from_slice(block);
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Adds transposed partial sums, rows padded to `row` values, to `(o, depth)`.
+fn collect(sums: &[f32], [o, row, depth]: [usize; 3]) -> Vec<f32> {
+    const ROWS: usize = 16;
+    let mut out = vec![0.0; o * depth];
+    out.par_chunks_mut(ROWS * depth).enumerate().for_each(|(block, out)| {
+        for part in sums.chunks_exact(depth * row) {
+            for (k, values) in part.chunks_exact(row).enumerate() {
+                let values = &values[block * ROWS..(block + 1) * ROWS];
+                out[k..].iter_mut().step_by(depth).zip(values).for_each(|(y, x)| *y += x);
+            }
+        }
+    });
+    out
+}
+
+/// `(rows, columns)` to `(columns, rows)`.
+fn turned(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = vec![0.0; matrix.len()];
+    for (i, row) in matrix.chunks_exact(columns).enumerate() {
+        out[i..].iter_mut().step_by(rows).zip(row).for_each(|(y, x)| *y = *x);
+    }
+    out
+}
+
+/// The convolution of the maps that gives the image gradient, if there is one and it is cheaper.
+fn mirror(g: &Geometry) -> Option<Geometry> {
+    let [kh, kw] = g.kernel;
+    let [above, left] = g.padding;
+    let fits = g.stride == 1 && above < kh && left < kw;
+    // Its columns are as many as the maps; without it, as many as the channels of the image.
+    (fits && g.map[0] <= 2 * g.image[0]).then_some(Geometry {
+        image: g.map,
+        map: g.image,
+        padding: [kh - 1 - above, kw - 1 - left],
+        ..*g
+    })
+}
+
+/// The weight of [`mirror`]: `(c, o, kh, kw)`, taps reversed.
+fn mirrored(weight: &[f32], g: &Geometry) -> Vec<f32> {
+    let (o, c, taps) = (g.map[0], g.image[0], g.taps());
+    let mut out = vec![0.0; weight.len()];
+    for (at, from) in weight.chunks_exact(taps).enumerate() {
+        let (i, channel) = (at / c, at % c);
+        let to = (channel * o + i) * taps;
+        out[to..to + taps].iter_mut().zip(from.iter().rev()).for_each(|(y, x)| *y = *x);
+    }
+    out
+}
+
+/// Sums over batch and positions of `(b, c, positions)`, for the gradient of a bias.
+pub(super) fn channel_sums(values: &[f32], [c, positions]: [usize; 2]) -> Vec<f32> {
+    let mut planes = vec![0_f32; values.len() / positions];
+    planes.par_iter_mut().with_min_len(8).zip(values.par_chunks(positions)).for_each(
+        |(sum, plane)| {
+            let mut lanes = [0_f32; 16];
+            let chunks = plane.chunks_exact(16);
+            *sum = chunks.remainder().iter().sum();
+            for chunk in chunks {
+                lanes.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += value);
+            }
+            *sum += lanes.iter().sum::<f32>();
+        },
+    );
+    let mut out = vec![0_f64; c];
+    for image in planes.chunks_exact(c) {
+        out.iter_mut().zip(image).for_each(|(sum, plane)| *sum += f64::from(*plane));
+    }
+    out.into_iter().map(|sum| sum as f32).collect()
+}

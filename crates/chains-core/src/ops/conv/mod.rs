@@ -1,0 +1,163 @@
+//! Convolutions.
+
+mod dense;
+mod depthwise;
+mod geometry;
+mod op;
+mod patches;
+
+use candle_core::Tensor;
+
+use self::{
+    geometry::Geometry,
+    op::{Convolution, Kind},
+};
+use super::fused;
+use crate::error::{Error, Result};
+
+/// 2-D convolution (cross-correlation, as in PyTorch).
+///
+/// `y[o, i, j] = bias[o] + sum weight[o, c, u, v] x[c, i stride + u - padding, j stride + v -
+/// padding]` with zeros outside of `x`; a side of the result is
+/// `(h + 2 padding - kh) / stride + 1`, rounded down.
+///
+/// # Shapes
+/// `x`: `(b, in, h, w)`; `weight`: `(out, in, kh, kw)`; `bias`: `(out,)`; the result
+/// `(b, out, oh, ow)`.
+///
+/// # Errors
+/// [`Error::Shape`] if the operands do not fit or the result would be empty.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
+    const WHAT: &str = "conv2d";
+    let (b, c, h, w) = rank4(WHAT, "(b, in, h, w)", x)?;
+    let (out, input, kh, kw) = rank4(WHAT, "a weight (out, in, kh, kw)", weight)?;
+    if c != input {
+        return Err(misfit(WHAT, "(b, in, h, w)", "(out, in, kh, kw)", [x, weight]));
+    }
+    check_bias(WHAT, bias, out)?;
+    let geometry = Geometry::direct(WHAT, [b, c, h, w], out, [kh, kw], [stride, padding])?;
+    if fused(&[x, weight, bias.unwrap_or(weight)]) {
+        return Convolution { kind: Kind::Dense, geometry }.apply(x, weight, bias);
+    }
+    composed(&geometry, x, weight, bias, 1)
+}
+
+/// Transposed 2-D convolution, the gradient of [`conv2d`] in its input.
+///
+/// Every pixel of `x` adds its multiple of the kernel at `stride * position - padding`; a side of
+/// the result is `(h - 1) stride - 2 padding + k + output_padding`.
+///
+/// # Shapes
+/// `x`: `(b, in, h, w)`; `weight`: `(in, out, kh, kw)`, as in PyTorch; `bias`: `(out,)`; the
+/// result `(b, out, oh, ow)`.
+///
+/// # Errors
+/// [`Error::Shape`] if the operands do not fit, the result would be empty, or the output padding
+/// is not below the stride.
+pub fn conv_transpose2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+    output_padding: usize,
+) -> Result<Tensor> {
+    const WHAT: &str = "conv_transpose2d";
+    let (b, c, h, w) = rank4(WHAT, "(b, in, h, w)", x)?;
+    let (input, out, kh, kw) = rank4(WHAT, "a weight (in, out, kh, kw)", weight)?;
+    if c != input {
+        return Err(misfit(WHAT, "(b, in, h, w)", "(in, out, kh, kw)", [x, weight]));
+    }
+    check_bias(WHAT, bias, out)?;
+    let settings = [stride, padding, output_padding];
+    let geometry = Geometry::transposed(WHAT, [b, c, h, w], out, [kh, kw], settings)?;
+    if fused(&[x, weight, bias.unwrap_or(weight)]) {
+        return Convolution { kind: Kind::Transposed, geometry }.apply(x, weight, bias);
+    }
+    let y = x.conv_transpose2d(weight, padding, output_padding, stride, 1)?;
+    with_bias(y, bias)
+}
+
+/// 2-D convolution of every channel with a kernel of its own.
+///
+/// # Shapes
+/// `x`: `(b, c, h, w)`; `weight`: `(c, 1, kh, kw)`, as in PyTorch with `c` groups; `bias`: `(c,)`;
+/// the result `(b, c, oh, ow)` with the sides of [`conv2d`].
+///
+/// # Errors
+/// [`Error::Shape`] if the operands do not fit or the result would be empty.
+pub fn depthwise_conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
+    const WHAT: &str = "depthwise_conv2d";
+    let (b, c, h, w) = rank4(WHAT, "(b, c, h, w)", x)?;
+    let (out, one, kh, kw) = rank4(WHAT, "a weight (c, 1, kh, kw)", weight)?;
+    if c != out || one != 1 {
+        return Err(misfit(WHAT, "(b, c, h, w)", "(c, 1, kh, kw)", [x, weight]));
+    }
+    check_bias(WHAT, bias, c)?;
+    let geometry = Geometry::direct(WHAT, [b, c, h, w], c, [kh, kw], [stride, padding])?;
+    if fused(&[x, weight, bias.unwrap_or(weight)]) {
+        return Convolution { kind: Kind::Depthwise, geometry }.apply(x, weight, bias);
+    }
+    composed(&geometry, x, weight, bias, c)
+}
+
+fn rank4(
+    what: &'static str,
+    expected: &str,
+    tensor: &Tensor,
+) -> Result<(usize, usize, usize, usize)> {
+    let got = || tensor.dims().to_vec();
+    tensor.dims4().map_err(|_| Error::Shape { what, expected: expected.into(), got: got() })
+}
+
+fn misfit(what: &'static str, x: &str, weight: &str, operands: [&Tensor; 2]) -> Error {
+    let [got, of] = operands.map(|t| t.dims().to_vec());
+    Error::Shape { what, expected: format!("{x} for a weight {weight} = {of:?}"), got }
+}
+
+fn check_bias(what: &'static str, bias: Option<&Tensor>, out: usize) -> Result<()> {
+    match bias {
+        Some(bias) if bias.dims() != [out] => {
+            let expected = format!("a bias ({out},)");
+            Err(Error::Shape { what, expected, got: bias.dims().to_vec() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn composed(
+    g: &Geometry,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    groups: usize,
+) -> Result<Tensor> {
+    // Padded and cut to what the kernel reads: candle's backward pass takes the part that a stride
+    // leaves over from the height alone.
+    let mut x = x.clone();
+    for axis in [0, 1] {
+        let read = (g.map[axis + 1] - 1) * g.stride + g.kernel[axis];
+        x = x.pad_with_zeros(axis + 2, g.padding[axis], g.padding[axis])?;
+        x = x.narrow(axis + 2, 0, read)?;
+    }
+    with_bias(x.contiguous()?.conv2d(weight, 0, g.stride, 1, groups)?, bias)
+}
+
+fn with_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    Ok(match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, bias.dim(0)?, 1, 1))?)?,
+        None => y,
+    })
+}

@@ -1,0 +1,146 @@
+//! The convolutions as candle operations with a backward pass.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+
+use super::{dense, depthwise, geometry::Geometry};
+use crate::{
+    error::Result,
+    ops::{slice, with_values},
+};
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// From images to maps.
+    Dense,
+    /// From maps to images.
+    Transposed,
+    /// From images to maps, channel by channel.
+    Depthwise,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Convolution {
+    pub(super) kind: Kind,
+    pub(super) geometry: Geometry,
+}
+
+impl Convolution {
+    pub(super) fn apply(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+        Ok(match bias {
+            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, self)?,
+            None => x.apply_op2(&weight, self)?,
+        })
+    }
+
+    fn title(&self) -> &'static str {
+        match self.kind {
+            Kind::Dense => "conv2d",
+            Kind::Transposed => "conv_transpose2d",
+            Kind::Depthwise => "depthwise_conv2d",
+        }
+    }
+
+    fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> (CpuStorage, Shape) {
+        let g = &self.geometry;
+        let (y, shape) = match self.kind {
+            Kind::Dense => (dense::forward(g, x, weight, bias), g.map_shape()),
+            Kind::Transposed => (dense::image_gradient(g, x, weight, bias), g.image_shape()),
+            Kind::Depthwise => (depthwise::forward(g, x, weight, bias), g.map_shape()),
+        };
+        (CpuStorage::F32(y), Shape::from(&shape[..]))
+    }
+
+    fn backward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let g = &self.geometry;
+        with_values([x, weight, grad], |[xs, ws, gs]| {
+            let gx = x.track_op().then(|| match self.kind {
+                Kind::Dense => dense::image_gradient(g, gs, ws, None),
+                Kind::Transposed => dense::forward(g, gs, ws, None),
+                Kind::Depthwise => depthwise::image_gradient(g, gs, ws),
+            });
+            let gw = weight.track_op().then(|| match self.kind {
+                Kind::Dense => dense::weight_gradient(g, xs, gs),
+                Kind::Transposed => dense::weight_gradient(g, gs, xs),
+                Kind::Depthwise => depthwise::weight_gradient(g, xs, gs),
+            });
+            let tensor = |values: Option<Vec<f32>>, of: &Tensor| {
+                values.map(|v| Tensor::from_vec(v, of.shape(), of.device())).transpose()
+            };
+            Ok((tensor(gx, x)?, tensor(gw, weight)?))
+        })
+    }
+}
+
+impl CustomOp2 for Convolution {
+    fn name(&self) -> &'static str {
+        self.title()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        weight: &CpuStorage,
+        lw: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok(self.forward(slice(x, lx)?, slice(weight, lw)?, None))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward(x, weight, grad)
+    }
+}
+
+impl CustomOp3 for Convolution {
+    fn name(&self) -> &'static str {
+        self.title()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        weight: &CpuStorage,
+        lw: &Layout,
+        bias: &CpuStorage,
+        lb: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok(self.forward(slice(x, lx)?, slice(weight, lw)?, Some(slice(bias, lb)?)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (gx, gw) = self.backward(x, weight, grad)?;
+        let gb = if bias.track_op() {
+            let (_, c, h, w) = grad.dims4()?;
+            let sums = with_values([grad], |[gs]| Ok(dense::channel_sums(gs, [c, h * w])))?;
+            Some(Tensor::from_vec(sums, c, bias.device())?)
+        } else {
+            None
+        };
+        Ok((gx, gw, gb))
+    }
+}
