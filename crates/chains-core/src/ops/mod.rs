@@ -12,6 +12,7 @@ mod kernel;
 mod linear;
 mod norm;
 mod pointwise;
+mod simd;
 #[cfg(test)]
 mod tests;
 mod update;

@@ -12,14 +12,14 @@ use super::{
     geometry::Geometry,
     patches::{Patches, Run, SLACK},
 };
-use crate::ops::kernel::block_product;
+use crate::ops::{kernel::block_product, simd::vectorised};
 
 /// Positions of a panel, the height of the kernel of `gemm`.
 const PANEL: usize = 64;
 /// Positions of a panel that are summed over.
 const LONG_PANEL: usize = 128;
 /// Values summed over in one product.
-const DEPTH: usize = 128;
+const DEPTH: usize = 256;
 /// Columns of one product; with more, `gemm` would pack its other operand.
 const WIDTH: usize = 48;
 
@@ -37,11 +37,14 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// The first `len` values of a buffer from a cache line on, so that no vector crosses two.
 fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
+    const LINE: usize = 64;
+    if buffer.len() < len + LINE {
+        buffer.resize(len + LINE, 0.0);
     }
-    &mut buffer[..len]
+    let start = buffer.as_ptr().align_offset(LINE).min(LINE);
+    &mut buffer[start..start + len]
 }
 
 /// How the work is cut: a task has `group` images and, of a few images, `part` channels.
@@ -53,7 +56,7 @@ struct Tasks {
 impl Tasks {
     /// `channels` of the result that may be divided.
     fn new(g: &Geometry, channels: usize) -> Self {
-        let group = (256 / g.positions()).clamp(1, g.batch.div_ceil(4));
+        let group = (512 / g.positions()).clamp(1, g.batch.div_ceil(8));
         let work = g.batch * g.map[0] * g.depth() * g.positions();
         let part = if g.batch < 4 && work > 1 << 22 { channels.div_ceil(4) } else { channels };
         Self { group, part }
@@ -112,12 +115,15 @@ fn phases<'a>(
         return &image[images.start * g.image_len()..images.end * g.image_len()];
     }
     let plane = patches.plane();
-    let out = sized(buffer, images.len() * channels.len() * plane + SLACK);
-    let sources = images.flat_map(|i| channels.clone().map(move |channel| i * c + channel));
-    pulp::Arch::new().dispatch(
+    let planes = images.len() * channels.len();
+    let out = sized(buffer, planes * plane + SLACK);
+    out.fill(0.0);
+    vectorised(
         #[inline(always)]
         || {
-            for (source, out) in sources.zip(out.chunks_exact_mut(plane)) {
+            for (i, out) in out.chunks_exact_mut(plane).take(planes).enumerate() {
+                let (row, channel) = (i / channels.len(), i % channels.len());
+                let source = (images.start + row) * c + channels.start + channel;
                 patches.split(&image[source * h * w..(source + 1) * h * w], out);
             }
         },
@@ -171,14 +177,19 @@ pub(super) fn forward(
                         );
                     }
                 }
-                for Piece { image, at, lane, len } in pieces(panel, positions) {
-                    for (i, row) in tile.chunks_exact(PANEL).enumerate() {
-                        let to = (image * parts + i) * positions + at;
-                        let shift = bias.map_or(0.0, |bias| bias[channel + i]);
-                        let to = out[to..to + len].iter_mut();
-                        to.zip(&row[lane..lane + len]).for_each(|(y, x)| *y = x + shift);
-                    }
-                }
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for Piece { image, at, lane, len } in pieces(panel.clone(), positions) {
+                            for (i, row) in tile.chunks_exact(PANEL).enumerate() {
+                                let to = (image * parts + i) * positions + at;
+                                let shift = bias.map_or(0.0, |bias| bias[channel + i]);
+                                let to = out[to..to + len].iter_mut();
+                                to.zip(&row[lane..lane + len]).for_each(|(y, x)| *y = x + shift);
+                            }
+                        }
+                    },
+                );
             }
         });
     });
@@ -193,8 +204,11 @@ pub(super) fn image_gradient(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    if let Some(mirror) = mirror(g) {
-        return forward(&mirror, map, &mirrored(weight, g), bias);
+    if let Some(mirror) = g.mirror() {
+        // Its columns are as many as the maps; without it, as many as the channels of the image.
+        if g.map[0] <= 2 * g.image[0] {
+            return forward(&mirror, map, &mirrored(weight, g), bias);
+        }
     }
     let g = &g.flattened();
     let patches = Patches::new(*g);
@@ -208,7 +222,7 @@ pub(super) fn image_gradient(
             let parts = (out.len() / (h * w)).min(tasks.part);
             let images = out.len() / (h * w) / parts;
             let map = &map[first * g.map_len()..(first + images) * g.map_len()];
-            let phases = sized(phases, images * parts * plane);
+            let phases = sized(phases, images * parts * plane + SLACK);
             phases.fill(0.0);
             let columns = sized(columns, WIDTH * PANEL);
             let tile = sized(tile, o * PANEL);
@@ -230,10 +244,10 @@ pub(super) fn image_gradient(
                     patches.scatter(columns, PANEL, &offsets[rows], runs, phases);
                 }
             }
-            let planes = phases.chunks_exact(plane).zip(out.chunks_exact_mut(h * w));
-            pulp::Arch::new().dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
+                    let planes = phases.chunks_exact(plane).zip(out.chunks_exact_mut(h * w));
                     for (i, (phases, out)) in planes.enumerate() {
                         let shift = bias.map_or(0.0, |bias| bias[channel + i % parts]);
                         if bias.is_some() {
@@ -305,7 +319,7 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
 /// Transposes the rows of a long panel, in blocks of [`PANEL`] rows.
 fn turn(tile: &[f32], rows: usize, lanes: usize, out: &mut [f32]) {
     const SIDE: usize = 8;
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for row in (0..rows).step_by(SIDE) {
@@ -352,21 +366,7 @@ fn turned(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// The convolution of the maps that gives the image gradient, if there is one and it is cheaper.
-fn mirror(g: &Geometry) -> Option<Geometry> {
-    let [kh, kw] = g.kernel;
-    let [above, left] = g.padding;
-    let fits = g.stride == 1 && above < kh && left < kw;
-    // Its columns are as many as the maps; without it, as many as the channels of the image.
-    (fits && g.map[0] <= 2 * g.image[0]).then_some(Geometry {
-        image: g.map,
-        map: g.image,
-        padding: [kh - 1 - above, kw - 1 - left],
-        ..*g
-    })
-}
-
-/// The weight of [`mirror`]: `(c, o, kh, kw)`, taps reversed.
+/// The weight of [`Geometry::mirror`]: `(c, o, kh, kw)`, taps reversed.
 fn mirrored(weight: &[f32], g: &Geometry) -> Vec<f32> {
     let (o, c, taps) = (g.map[0], g.image[0], g.taps());
     let mut out = vec![0.0; weight.len()];

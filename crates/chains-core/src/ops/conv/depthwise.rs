@@ -1,5 +1,6 @@
 //! One kernel for each channel: sums of shifted rows, no products of matrices.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
@@ -39,22 +40,50 @@ impl Plane {
         &weight[channel * taps..(channel + 1) * taps]
     }
 
+    fn positions(&self) -> usize {
+        self.map[0] * self.map[1]
+    }
+
     fn buffer(&self) -> Vec<f32> {
         vec![0.0; self.patches.plane() + SLACK]
     }
 }
 
+/// Work on a few planes with the widest vectors, which may have [`SLACK`] values at most.
+trait Work: Sync {
+    /// Writes the results of the planes from `first` on.
+    fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]);
+}
+
 /// Planes of one task.
 const PLANES: usize = 8;
 
-/// Calls `f(first plane, results)` for results of `len` values a plane.
-fn tasks(out: &mut [f32], len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-    out.par_chunks_mut(PLANES * len).enumerate().for_each(|(i, out)| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || f(i * PLANES, out),
-        );
-    });
+/// The results of all planes, `len` values each.
+fn tasks(work: &impl Work, out: &mut [f32], len: usize) {
+    out.par_chunks_mut(PLANES * len)
+        .enumerate()
+        .for_each(|(i, out)| pulp::Arch::new().dispatch(Task { work, first: i * PLANES, out }));
+}
+
+struct Task<'a, W> {
+    work: &'a W,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl<W: Work> WithSimd for Task<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.work.run(simd, self.first, self.out);
+    }
+}
+
+/// One vector from the start of a slice.
+#[inline(always)]
+fn load<S: Simd>(values: &[f32]) -> S::f32s {
+    S::as_simd_f32s(&values[..S::F32_LANES]).0[0]
 }
 
 /// `(b, c, oh, ow)` from images, weight `(c, 1, kh, kw)` and bias `(c,)`.
@@ -64,127 +93,190 @@ pub(super) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let plane = Plane::new(g);
     let mut out = vec![0.0; g.batch * g.map_len()];
-    tasks(
-        &mut out,
-        g.positions(),
-        #[inline(always)]
-        |first, out| {
-            let mut buffer = plane.buffer();
-            for (i, out) in out.chunks_exact_mut(g.positions()).enumerate() {
-                plane.phases(image, first + i, &mut buffer);
-                let kernel = plane.kernel(weight, first + i);
-                let start = bias.map_or(0.0, |bias| bias[(first + i) % plane.channels]);
-                match plane.map[1] {
-                    0..=4 => sum_taps::<4>(&plane, kernel, start, &buffer, out),
-                    5..=8 => sum_taps::<8>(&plane, kernel, start, &buffer, out),
-                    _ => sum_taps::<16>(&plane, kernel, start, &buffer, out),
-                }
-            }
-        },
-    );
+    tasks(&Forward { plane: Plane::new(g), image, weight, bias }, &mut out, g.positions());
     out
 }
 
+struct Forward<'a> {
+    plane: Plane,
+    image: &'a [f32],
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+}
+
+impl Work for Forward<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]) {
+        // Several rows at once, because the sum of one is a chain of dependent additions.
+        const ROWS: usize = 4;
+        let plane = &self.plane;
+        let [height, width] = plane.map;
+        let mut buffer = plane.buffer();
+        for (i, out) in out.chunks_exact_mut(plane.positions()).enumerate() {
+            let index = first + i;
+            plane.phases(self.image, index, &mut buffer);
+            let start = self.bias.map_or(0.0, |bias| bias[index % plane.channels]);
+            let kernel = plane.kernel(self.weight, index);
+            let blocks = height - height % ROWS;
+            for y in (0..blocks).step_by(ROWS) {
+                let out = &mut out[y * width..];
+                sum_rows::<S, ROWS>(simd, plane, (kernel, start), (&buffer, y), out);
+            }
+            for y in blocks..height {
+                let out = &mut out[y * width..];
+                sum_rows::<S, 1>(simd, plane, (kernel, start), (&buffer, y), out);
+            }
+        }
+    }
+}
+
+/// Rows of the map from `y` on.
 #[inline(always)]
-fn sum_taps<const RUN: usize>(
+fn sum_rows<S: Simd, const ROWS: usize>(
+    simd: S,
     plane: &Plane,
-    kernel: &[f32],
-    start: f32,
-    phases: &[f32],
+    (kernel, start): (&[f32], f32),
+    (phases, y): (&[f32], usize),
     out: &mut [f32],
 ) {
-    for (y, row) in out.chunks_exact_mut(plane.map[1]).enumerate() {
-        for (x, run) in row.chunks_mut(RUN).enumerate() {
-            let mut sum = [start; RUN];
-            let at = plane.patches.row(y) + x * RUN;
-            for (weight, offset) in kernel.iter().zip(&plane.offsets) {
-                // Beyond a short run this reads values that are not used.
-                let values = &phases[at + offset..at + offset + RUN];
-                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
+    let (width, step) = (plane.map[1], plane.patches.row(1));
+    for x in (0..width).step_by(S::F32_LANES) {
+        let mut sums = [simd.splat_f32s(start); ROWS];
+        for (weight, offset) in kernel.iter().zip(&plane.offsets) {
+            let weight = simd.splat_f32s(*weight);
+            // Beyond a short row this reads values that are not used.
+            let phases = &phases[plane.patches.row(y) + x + offset..];
+            let phases = &phases[..(ROWS - 1) * step + S::F32_LANES];
+            for i in 0..ROWS {
+                sums[i] = simd.mul_add_f32s(weight, load::<S>(&phases[i * step..]), sums[i]);
             }
-            run.copy_from_slice(&sum[..run.len()]);
+        }
+        let len = S::F32_LANES.min(width - x);
+        for (i, sum) in sums.into_iter().enumerate() {
+            simd.partial_store_f32s(&mut out[i * width + x..][..len], sum);
         }
     }
 }
 
 /// The gradient of the images, `(b, c, h, w)`.
 pub(super) fn image_gradient(g: &Geometry, map: &[f32], weight: &[f32]) -> Vec<f32> {
-    let plane = Plane::new(g);
-    let (len, positions) = (plane.sides[0] * plane.sides[1], g.positions());
+    if let Some(mirror) = g.mirror() {
+        let turn = |kernel: &[f32]| kernel.iter().rev().copied().collect::<Vec<_>>();
+        let weight: Vec<f32> = weight.chunks_exact(g.taps()).flat_map(turn).collect();
+        return forward(&mirror, map, &weight, None);
+    }
     let mut out = vec![0.0; g.batch * g.image_len()];
-    tasks(
-        &mut out,
-        len,
-        #[inline(always)]
-        |first, out| {
-            let mut buffer = plane.buffer();
-            for (i, out) in out.chunks_exact_mut(len).enumerate() {
-                buffer.fill(0.0);
-                let map = &map[(first + i) * positions..(first + i + 1) * positions];
-                let kernel = plane.kernel(weight, first + i);
-                for (weight, offset) in kernel.iter().zip(&plane.offsets) {
-                    for (y, row) in map.chunks_exact(plane.map[1]).enumerate() {
-                        let to = buffer[offset + plane.patches.row(y)..].iter_mut();
-                        to.zip(row).for_each(|(sum, value)| *sum += weight * value);
+    let len = g.image[1] * g.image[2];
+    tasks(&ImageGradient { plane: Plane::new(g), map, weight }, &mut out, len);
+    out
+}
+
+struct ImageGradient<'a> {
+    plane: Plane,
+    map: &'a [f32],
+    weight: &'a [f32],
+}
+
+impl Work for ImageGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]) {
+        let plane = &self.plane;
+        let positions = plane.positions();
+        let mut buffer = plane.buffer();
+        for (i, out) in out.chunks_exact_mut(plane.sides[0] * plane.sides[1]).enumerate() {
+            let index = first + i;
+            buffer.fill(0.0);
+            let map = &self.map[index * positions..(index + 1) * positions];
+            for (weight, offset) in plane.kernel(self.weight, index).iter().zip(&plane.offsets) {
+                let weight = simd.splat_f32s(*weight);
+                for (y, row) in map.chunks_exact(plane.map[1]).enumerate() {
+                    let to = &mut buffer[offset + plane.patches.row(y)..][..row.len()];
+                    let runs = to.chunks_mut(S::F32_LANES).zip(row.chunks(S::F32_LANES));
+                    for (to, row) in runs {
+                        let (sum, row) = (simd.partial_load_f32s(to), simd.partial_load_f32s(row));
+                        simd.partial_store_f32s(to, simd.mul_add_f32s(weight, row, sum));
                     }
                 }
-                plane.patches.join(&buffer[..plane.patches.plane()], 0.0, out);
             }
-        },
-    );
-    out
+            plane.patches.join(&buffer[..plane.patches.plane()], 0.0, out);
+        }
+    }
 }
 
 /// The gradient of the weight, `(c, 1, kh, kw)`.
 pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f32> {
     let plane = Plane::new(g);
-    let (taps, positions) = (plane.offsets.len(), g.positions());
-    let mut parts = vec![0.0; g.batch * plane.channels * taps];
-    tasks(
-        &mut parts,
-        taps,
-        #[inline(always)]
-        |first, parts| {
-            let mut buffer = plane.buffer();
-            for (i, sums) in parts.chunks_exact_mut(taps).enumerate() {
-                plane.phases(image, first + i, &mut buffer);
-                let map = &map[(first + i) * positions..(first + i + 1) * positions];
-                for (sum, offset) in sums.iter_mut().zip(&plane.offsets) {
-                    *sum = match plane.map[1] {
-                        0..=3 => dot::<1>(&plane, &buffer[*offset..], map),
-                        4..=7 => dot::<4>(&plane, &buffer[*offset..], map),
-                        8..=15 => dot::<8>(&plane, &buffer[*offset..], map),
-                        _ => dot::<16>(&plane, &buffer[*offset..], map),
-                    };
-                }
-            }
-        },
-    );
-    let mut out = vec![0_f64; plane.channels * taps];
+    let (channels, taps) = (plane.channels, plane.offsets.len());
+    let mut parts = vec![0.0; g.batch * channels * taps];
+    tasks(&WeightGradient { plane, image, map }, &mut parts, taps);
+    let mut out = vec![0_f64; channels * taps];
     for image in parts.chunks_exact(out.len()) {
         out.iter_mut().zip(image).for_each(|(sum, part)| *sum += f64::from(*part));
     }
     out.into_iter().map(|sum| sum as f32).collect()
 }
 
-/// The sum of products of the maps with the phases, from the first value of the latter.
-#[inline(always)]
-fn dot<const RUN: usize>(plane: &Plane, phases: &[f32], map: &[f32]) -> f32 {
-    let mut lanes = [0_f32; RUN];
-    let mut rest = 0_f32;
-    for (y, row) in map.chunks_exact(plane.map[1]).enumerate() {
-        let from = &phases[plane.patches.row(y)..][..row.len()];
-        let (runs, values) = (row.chunks_exact(RUN), from.chunks_exact(RUN));
-        for (a, b) in runs.remainder().iter().zip(values.remainder()) {
-            rest += a * b;
-        }
-        for (a, b) in runs.zip(values) {
-            for i in 0..RUN {
-                lanes[i] += a[i] * b[i];
+struct WeightGradient<'a> {
+    plane: Plane,
+    image: &'a [f32],
+    map: &'a [f32],
+}
+
+impl Work for WeightGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]) {
+        // Several taps at once, for independent sums and fewer reads of the map.
+        const TAPS: usize = 5;
+        let plane = &self.plane;
+        let (positions, [height, width]) = (plane.positions(), plane.map);
+        // Rows of the map are filled up with zeros to whole vectors.
+        let line = width.next_multiple_of(S::F32_LANES);
+        let (mut buffer, mut map) = (plane.buffer(), vec![0.0; height * line]);
+        for (i, sums) in out.chunks_exact_mut(plane.offsets.len()).enumerate() {
+            let index = first + i;
+            plane.phases(self.image, index, &mut buffer);
+            let rows = self.map[index * positions..(index + 1) * positions].chunks_exact(width);
+            for (row, map) in rows.zip(map.chunks_exact_mut(line)) {
+                map[..width].copy_from_slice(row);
+            }
+            for (sums, offsets) in sums.chunks_mut(TAPS).zip(plane.offsets.chunks(TAPS)) {
+                if let (Some(sums), Some(offsets)) = (sums.first_chunk_mut(), offsets.first_chunk())
+                {
+                    dot::<S, TAPS>(simd, plane, offsets, (&buffer, &map), sums);
+                } else {
+                    for (sum, offset) in sums.iter_mut().zip(offsets) {
+                        let sum = std::array::from_mut(sum);
+                        dot::<S, 1>(simd, plane, &[*offset], (&buffer, &map), sum);
+                    }
+                }
             }
         }
     }
-    lanes.iter().sum::<f32>() + rest
+}
+
+/// For each tap the sum of products of the map, in whole vectors, with the phases.
+#[inline(always)]
+fn dot<S: Simd, const TAPS: usize>(
+    simd: S,
+    plane: &Plane,
+    offsets: &[usize; TAPS],
+    (phases, map): (&[f32], &[f32]),
+    sums: &mut [f32; TAPS],
+) {
+    let mut lanes = [simd.splat_f32s(0.0); TAPS];
+    let line = plane.map[1].next_multiple_of(S::F32_LANES);
+    for (y, row) in map.chunks_exact(line).enumerate() {
+        let row = S::as_simd_f32s(row).0;
+        for (x, run) in row.iter().enumerate() {
+            let at = plane.patches.row(y) + x * S::F32_LANES;
+            for i in 0..TAPS {
+                let values = load::<S>(&phases[offsets[i] + at..]);
+                lanes[i] = simd.mul_add_f32s(*run, values, lanes[i]);
+            }
+        }
+    }
+    for i in 0..TAPS {
+        sums[i] = simd.reduce_sum_f32s(lanes[i]);
+    }
 }

@@ -81,6 +81,17 @@ impl Geometry {
         self
     }
 
+    /// The convolution of the maps, taps reversed, that gives the gradient of the images.
+    pub(super) fn mirror(&self) -> Option<Self> {
+        let ([kh, kw], [above, left]) = (self.kernel, self.padding);
+        (self.stride == 1 && above < kh && left < kw).then(|| Self {
+            image: self.map,
+            map: self.image,
+            padding: [kh - 1 - above, kw - 1 - left],
+            ..*self
+        })
+    }
+
     pub(super) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }

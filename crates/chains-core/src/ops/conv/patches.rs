@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::geometry::Geometry;
+use crate::ops::simd::vectorised;
 
 /// Values that may be read or written past the end of a run, so that runs have a fixed length.
 pub(super) const SLACK: usize = 16;
@@ -90,7 +91,7 @@ impl Patches {
         (start..end, (start * stride + phase).saturating_sub(before))
     }
 
-    /// Writes the padded phases of one channel.
+    /// Writes the phases of one channel; the padding must be zero already and is left.
     #[inline(always)]
     pub(super) fn split(&self, image: &[f32], out: &mut [f32]) {
         let Geometry { image: [_, _, w], stride, .. } = self.geometry;
@@ -98,19 +99,15 @@ impl Patches {
         for (index, phase) in out.chunks_exact_mut(rows * columns).enumerate() {
             let (ys, y) = self.inside(0, index / self.phases[1]);
             let (xs, x) = self.inside(1, index % self.phases[1]);
-            phase[..ys.start * columns].fill(0.0);
-            phase[ys.end * columns..].fill(0.0);
             let lines = phase[ys.start * columns..ys.end * columns].chunks_exact_mut(columns);
             for (i, line) in lines.enumerate() {
-                line[..xs.start].fill(0.0);
-                line[xs.end..].fill(0.0);
                 let line = &mut line[xs.clone()];
                 if line.is_empty() {
                     continue;
                 }
                 let from = &image[(y + i * stride) * w + x..(y + i * stride + 1) * w];
                 match stride {
-                    1 => line.copy_from_slice(&from[..line.len()]),
+                    1 => copy(line, from),
                     2 => line.iter_mut().zip(from.chunks(2)).for_each(|(a, b)| *a = b[0]),
                     _ => {
                         line.iter_mut().zip(from.iter().step_by(stride)).for_each(|(a, b)| *a = *b)
@@ -174,7 +171,7 @@ impl Patches {
         columns: &mut [f32],
         stride: usize,
     ) {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || match self.run {
                 4 => gather::<4>(phases, offsets, runs, columns, stride),
@@ -184,7 +181,7 @@ impl Patches {
         );
     }
 
-    /// Adds columns to the phases, the transpose of [`Self::gather`].
+    /// Adds columns to the phases, the transpose of [`Self::gather`]; zeros to what follows a run.
     pub(super) fn scatter(
         &self,
         columns: &[f32],
@@ -193,25 +190,34 @@ impl Patches {
         runs: &[Run],
         phases: &mut [f32],
     ) {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
-                for (column, offset) in columns.chunks(stride).zip(offsets) {
-                    for run in runs {
-                        let from = &column[run.column..run.column + run.len];
-                        let at = offset + run.source;
-                        let to = &mut phases[at..at + run.len];
-                        match run.len {
-                            16 => add::<16>(to, from),
-                            8 => add::<8>(to, from),
-                            4 => add::<4>(to, from),
-                            _ => to.iter_mut().zip(from).for_each(|(a, b)| *a += b),
-                        }
-                    }
+                let columns = columns.chunks(stride);
+                match self.run {
+                    4 => scatter::<4>(columns, offsets, runs, phases),
+                    8 => scatter::<8>(columns, offsets, runs, phases),
+                    _ => scatter::<16>(columns, offsets, runs, phases),
                 }
             },
         );
     }
+}
+
+/// Copies as much as `to` holds, without a call for the short rows that are the rule here.
+#[inline(always)]
+fn copy(to: &mut [f32], from: &[f32]) {
+    let from = &from[..to.len()];
+    let (mut to, mut from) = (to.chunks_exact_mut(16), from.chunks_exact(16));
+    for (to, from) in to.by_ref().zip(from.by_ref()) {
+        to.copy_from_slice(from);
+    }
+    let (mut to, mut from) =
+        (to.into_remainder().chunks_exact_mut(4), from.remainder().chunks_exact(4));
+    for (to, from) in to.by_ref().zip(from.by_ref()) {
+        to.copy_from_slice(from);
+    }
+    to.into_remainder().iter_mut().zip(from.remainder()).for_each(|(to, from)| *to = *from);
 }
 
 #[inline(always)]
@@ -232,10 +238,26 @@ fn gather<const RUN: usize>(
 }
 
 #[inline(always)]
-fn add<const N: usize>(to: &mut [f32], from: &[f32]) {
-    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
-        for i in 0..N {
-            to[i] += from[i];
+fn scatter<'a, const RUN: usize>(
+    columns: impl Iterator<Item = &'a [f32]>,
+    offsets: &[usize],
+    runs: &[Run],
+    phases: &mut [f32],
+) {
+    for (column, offset) in columns.zip(offsets) {
+        for run in runs {
+            let at = offset + run.source;
+            let to = phases[at..at + RUN].iter_mut();
+            if run.len == RUN {
+                to.zip(&column[run.column..run.column + RUN]).for_each(|(a, b)| *a += b);
+            } else if let Some(from) = column.get(run.column..run.column + RUN) {
+                // Of fixed length, so that short runs are vectors too.
+                for (i, (a, b)) in to.zip(from).enumerate() {
+                    *a += if i < run.len { *b } else { 0.0 };
+                }
+            } else {
+                to.zip(&column[run.column..][..run.len]).for_each(|(a, b)| *a += b);
+            }
         }
     }
 }
