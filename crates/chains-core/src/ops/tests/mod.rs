@@ -4,6 +4,7 @@ mod affine;
 mod conv;
 mod conv_contract;
 mod gaussian;
+mod layer_norm;
 mod norm;
 mod pointwise;
 mod update;
