@@ -5,6 +5,7 @@
 //! candle's operations, with results equal to rounding. Backward passes return no gradient for an
 //! operand that does not track one, so a frozen network costs nothing extra.
 
+mod activation;
 mod conv;
 mod draw;
 mod gaussian;
@@ -20,6 +21,7 @@ mod update;
 
 use candle_core::{CpuStorage, DType, Layout, Storage, Tensor};
 
+pub use activation::{elu, leaky_relu, silu, softplus, tanh};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d};
 pub use draw::mixture_draw;
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};

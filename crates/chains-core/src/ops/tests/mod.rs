@@ -1,5 +1,6 @@
 //! The fused kernels against the composed path in f64, and that path against central differences.
 
+mod activation;
 mod affine;
 mod conv;
 mod conv_contract;

@@ -1,0 +1,137 @@
+//! Activations: functions of one argument with a derivative in closed form.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+
+use super::{fused, pointwise::build, slice, with_values};
+use crate::error::Result;
+
+/// `x` if positive, else `slope * x`, any shape; the gradient at 0 is `slope`.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(x.gt(0.0)?.where_cond(x, &(x * slope)?)?);
+    }
+    let slope = slope as f32;
+    apply(
+        x,
+        "leaky_relu",
+        move |x| if x > 0.0 { x } else { slope * x },
+        move |x, _| if x > 0.0 { 1.0 } else { slope },
+    )
+}
+
+/// `ln(1 + exp(x))`, any shape, without overflow.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn softplus(x: &Tensor) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return super::log_add_exp(x, &x.zeros_like()?);
+    }
+    apply(
+        x,
+        "softplus",
+        // NaN stays: the second term has it.
+        |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        |x, _| 1.0 / (1.0 + (-x).exp()),
+    )
+}
+
+/// `x / (1 + exp(-x))`, any shape.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok((x * candle_nn::ops::sigmoid(x)?)?);
+    }
+    apply(
+        x,
+        "silu",
+        |x| x / (1.0 + (-x).exp()),
+        |x, _| {
+            let gate = 1.0 / (1.0 + (-x).exp());
+            gate * (1.0 + x * (1.0 - gate))
+        },
+    )
+}
+
+/// `x` if positive, else `scale * (exp(x) - 1)`, any shape; the gradient at 0 is `scale`.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn elu(x: &Tensor, scale: f64) -> Result<Tensor> {
+    if !fused(&[x]) {
+        // Bounded above, so that the branch not taken has a finite gradient.
+        let below = ((x.minimum(0.0)?.exp()? - 1.0)? * scale)?;
+        return Ok(x.gt(0.0)?.where_cond(x, &below)?);
+    }
+    let scale = scale as f32;
+    apply(
+        x,
+        "elu",
+        move |x| if x > 0.0 { x } else { scale * x.exp_m1() },
+        move |x, _| if x > 0.0 { 1.0 } else { scale * x.exp() },
+    )
+}
+
+/// The hyperbolic tangent, any shape.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(x.tanh()?);
+    }
+    apply(x, "tanh", f32::tanh, |_, y| 1.0 - y * y)
+}
+
+/// A function and its derivative, the latter from argument and value.
+struct Activation<V, D> {
+    name: &'static str,
+    value: V,
+    derivative: D,
+}
+
+fn apply(
+    x: &Tensor,
+    name: &'static str,
+    value: impl Fn(f32) -> f32 + Send + Sync + 'static,
+    derivative: impl Fn(f32, f32) -> f32 + Send + Sync + 'static,
+) -> Result<Tensor> {
+    Ok(x.contiguous()?.apply_op1(Activation { name, value, derivative })?)
+}
+
+impl<V, D> CustomOp1 for Activation<V, D>
+where
+    V: Fn(f32) -> f32 + Send + Sync,
+    D: Fn(f32, f32) -> f32 + Send + Sync,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let x = slice(x, lx)?;
+        let y = build(x.len(), |start, out| {
+            for (y, x) in out.iter_mut().zip(&x[start..]) {
+                *y = (self.value)(*x);
+            }
+        });
+        Ok((CpuStorage::F32(y), lx.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let values = with_values([x, y, grad], |[xs, ys, gs]| {
+            Ok(build(xs.len(), |start, out| {
+                let operands = xs[start..].iter().zip(ys[start..].iter().zip(&gs[start..]));
+                for (gx, (x, (y, g))) in out.iter_mut().zip(operands) {
+                    *gx = g * (self.derivative)(*x, *y);
+                }
+            }))
+        })?;
+        Ok(Some(Tensor::from_vec(values, x.shape(), x.device())?))
+    }
+}
