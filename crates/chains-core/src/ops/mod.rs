@@ -14,6 +14,7 @@ mod layer_norm;
 mod linear;
 mod norm;
 mod pointwise;
+mod resize;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_known};
 pub use norm::{BatchMoments, NormOptions, batch_moments, normalise};
 pub use pointwise::{log_add_exp, relu, scaled_sigmoid, sigmoid};
+pub use resize::{avg_pool2, max_pool2, upsample2};
 pub use update::{AdamStep, adam_step, running_average};
 
 /// Do the fused kernels apply?

@@ -8,4 +8,5 @@ mod gaussian;
 mod layer_norm;
 mod norm;
 mod pointwise;
+mod resize;
 mod update;
