@@ -213,16 +213,19 @@ pub(super) fn image_gradient(
     let g = &g.flattened();
     let patches = Patches::new(*g);
     let ([c, h, w], o, positions, taps) = (g.image, g.map[0], g.positions(), g.taps());
-    let (plane, offsets) = (patches.plane(), patches.offsets(c));
-    let weight = &turned(weight, o, g.depth());
-    let mut out = vec![0.0; g.batch * g.image_len()];
+    let plane = patches.plane();
     let tasks = Tasks::new(g, c);
+    let weight = &turned(weight, [o, c, taps], tasks.part, &patches);
+    let mut out = vec![0.0; g.batch * g.image_len()];
     tasks.run(&mut out, [c, h * w], |first, channel, out| {
         SCRATCH.with_borrow_mut(|Scratch { phases, columns, tile, runs, .. }| {
             let parts = (out.len() / (h * w)).min(tasks.part);
             let images = out.len() / (h * w) / parts;
             let map = &map[first * g.map_len()..(first + images) * g.map_len()];
-            let phases = sized(phases, images * parts * plane + SLACK);
+            let starts = patches.offsets(parts);
+            let spaced = patches.spaced(parts).into_iter();
+            let offsets: Vec<_> = spaced.map(|(c, tap)| starts[c * taps + tap]).collect();
+            let phases = sized(phases, images * parts * plane);
             phases.fill(0.0);
             let columns = sized(columns, WIDTH * PANEL);
             let tile = sized(tile, o * PANEL);
@@ -241,7 +244,7 @@ pub(super) fn image_gradient(
                             sum.start > 0,
                         );
                     }
-                    patches.scatter(columns, PANEL, &offsets[rows], runs, phases);
+                    Patches::scatter((columns, PANEL), &offsets[rows], runs, phases);
                 }
             }
             vectorised(
@@ -357,11 +360,20 @@ fn collect(sums: &[f32], [o, row, depth]: [usize; 3]) -> Vec<f32> {
     out
 }
 
-/// `(rows, columns)` to `(columns, rows)`.
-fn turned(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = vec![0.0; matrix.len()];
-    for (i, row) in matrix.chunks_exact(columns).enumerate() {
-        out[i..].iter_mut().step_by(rows).zip(row).for_each(|(y, x)| *y = *x);
+/// The weight `(o, c, taps)` transposed: for every `part` channels a row for each of their taps in
+/// the order of [`Patches::spaced`].
+fn turned(weight: &[f32], [o, c, taps]: [usize; 3], part: usize, patches: &Patches) -> Vec<f32> {
+    let mut rows = vec![0; c * taps];
+    let mut next = 0;
+    for channels in panels(c, part) {
+        for (channel, tap) in patches.spaced(channels.len()) {
+            rows[(channels.start + channel) * taps + tap] = next;
+            next += 1;
+        }
+    }
+    let mut out = vec![0.0; weight.len()];
+    for (i, map) in weight.chunks_exact(c * taps).enumerate() {
+        map.iter().zip(&rows).for_each(|(value, row)| out[row * o + i] = *value);
     }
     out
 }

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use pulp::{Simd, WithSimd};
+
 use super::geometry::Geometry;
 use crate::ops::simd::vectorised;
 
@@ -80,6 +82,21 @@ impl Patches {
         out
     }
 
+    /// All `(channel, tap)` of `channels` channels such that those which are close together never
+    /// touch the same pixel: a sum that reads what was written just before would have to wait.
+    pub(super) fn spaced(&self, channels: usize) -> Vec<(usize, usize)> {
+        let Geometry { kernel: [kh, kw], stride, .. } = self.geometry;
+        let mut out = Vec::with_capacity(channels * kh * kw);
+        for (top, left) in corners([kh, kw], stride) {
+            for channel in 0..channels {
+                for u in top..kh.min(top + stride) {
+                    out.extend((left..kw.min(left + stride)).map(|v| (channel, u * kw + v)));
+                }
+            }
+        }
+        out
+    }
+
     /// Rows of a phase that lie in the image, as `(row of the phase, row of the image)`, for a
     /// side of `n` values; the same for columns.
     fn inside(&self, axis: usize, phase: usize) -> (Range<usize>, usize) {
@@ -121,6 +138,9 @@ impl Patches {
     #[inline(always)]
     pub(super) fn join(&self, phases: &[f32], shift: f32, image: &mut [f32]) {
         let Geometry { image: [_, _, w], stride, .. } = self.geometry;
+        if stride == 2 && self.phases == [2, 2] {
+            return self.join_pairs(phases, shift, image);
+        }
         let [rows, columns] = self.sides;
         for (index, phase) in phases.chunks_exact(rows * columns).enumerate() {
             let (ys, y) = self.inside(0, index / self.phases[1]);
@@ -139,6 +159,33 @@ impl Patches {
                     2 => to.chunks_mut(2).zip(line).for_each(|(a, b)| a[0] = b + shift),
                     _ => to.iter_mut().step_by(stride).zip(line).for_each(|(a, b)| *a = b + shift),
                 }
+            }
+        }
+    }
+
+    /// [`Self::join`] for stride 2, both phases of a row at once.
+    #[inline(always)]
+    fn join_pairs(&self, phases: &[f32], shift: f32, image: &mut [f32]) {
+        let Geometry { image: [_, _, w], padding: [above, left], .. } = self.geometry;
+        let [rows, columns] = self.sides;
+        for (y, to) in image.chunks_exact_mut(w).enumerate() {
+            let (phase, row) = ((y + above) % 2, (y + above) / 2);
+            if row >= rows {
+                break;
+            }
+            // Pixel `2 j` is `even[j]`, pixel `2 j + 1` is `odd[j]`.
+            let [even, odd] = [left, left + 1].map(|first| {
+                let start = ((phase * 2 + first % 2) * rows + row) * columns;
+                &phases[(start + first / 2).min(start + columns)..start + columns]
+            });
+            for (to, (a, b)) in to.chunks_exact_mut(2).zip(even.iter().zip(odd)) {
+                to[0] = a + shift;
+                to[1] = b + shift;
+            }
+            // What is left has no pair: the last pixel, of the image or of the patches.
+            let pairs = (w / 2).min(even.len()).min(odd.len());
+            if let (Some(to), Some(value)) = (to.get_mut(2 * pairs), even.get(pairs)) {
+                *to = value + shift;
             }
         }
     }
@@ -181,27 +228,49 @@ impl Patches {
         );
     }
 
-    /// Adds columns to the phases, the transpose of [`Self::gather`]; zeros to what follows a run.
+    /// Adds columns to the phases, the transpose of [`Self::gather`].
     pub(super) fn scatter(
-        &self,
-        columns: &[f32],
-        stride: usize,
+        columns: (&[f32], usize),
         offsets: &[usize],
         runs: &[Run],
         phases: &mut [f32],
     ) {
-        vectorised(
-            #[inline(always)]
-            || {
-                let columns = columns.chunks(stride);
-                match self.run {
-                    4 => scatter::<4>(columns, offsets, runs, phases),
-                    8 => scatter::<8>(columns, offsets, runs, phases),
-                    _ => scatter::<16>(columns, offsets, runs, phases),
-                }
-            },
-        );
+        pulp::Arch::new().dispatch(Scatter { columns, offsets, runs, phases });
     }
+}
+
+struct Scatter<'a> {
+    columns: (&'a [f32], usize),
+    offsets: &'a [usize],
+    runs: &'a [Run],
+    phases: &'a mut [f32],
+}
+
+impl WithSimd for Scatter<'_> {
+    type Output = ();
+
+    // In vectors by hand: the compiler cannot know that what is added to is not what is added.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { columns: (columns, stride), offsets, runs, phases } = self;
+        for (column, offset) in columns.chunks(stride).zip(offsets) {
+            for run in runs {
+                let from = &column[run.column..run.column + run.len];
+                let to = &mut phases[offset + run.source..][..run.len];
+                let (whole, rest) = S::as_simd_f32s(from);
+                let (to, to_rest) = S::as_mut_simd_f32s(to);
+                for (a, b) in to.iter_mut().zip(whole) {
+                    *a = simd.add_f32s(*a, *b);
+                }
+                to_rest.iter_mut().zip(rest).for_each(|(a, b)| *a += b);
+            }
+        }
+    }
+}
+
+/// The corners of squares of `stride` taps that cover the kernel.
+fn corners([kh, kw]: [usize; 2], stride: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..kh).step_by(stride).flat_map(move |u| (0..kw).step_by(stride).map(move |v| (u, v)))
 }
 
 /// Copies as much as `to` holds, without a call for the short rows that are the rule here.
@@ -233,31 +302,6 @@ fn gather<const RUN: usize>(
             let to = k * stride + run.column;
             let from = offset + run.source;
             columns[to..to + RUN].copy_from_slice(&phases[from..from + RUN]);
-        }
-    }
-}
-
-#[inline(always)]
-fn scatter<'a, const RUN: usize>(
-    columns: impl Iterator<Item = &'a [f32]>,
-    offsets: &[usize],
-    runs: &[Run],
-    phases: &mut [f32],
-) {
-    for (column, offset) in columns.zip(offsets) {
-        for run in runs {
-            let at = offset + run.source;
-            let to = phases[at..at + RUN].iter_mut();
-            if run.len == RUN {
-                to.zip(&column[run.column..run.column + RUN]).for_each(|(a, b)| *a += b);
-            } else if let Some(from) = column.get(run.column..run.column + RUN) {
-                // Of fixed length, so that short runs are vectors too.
-                for (i, (a, b)) in to.zip(from).enumerate() {
-                    *a += if i < run.len { *b } else { 0.0 };
-                }
-            } else {
-                to.zip(&column[run.column..][..run.len]).for_each(|(a, b)| *a += b);
-            }
         }
     }
 }

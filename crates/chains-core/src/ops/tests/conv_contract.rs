@@ -101,7 +101,7 @@ fn an_operand_used_twice_gathers_both_gradients() -> Result<()> {
             let second = case.apply(&[first.clone(), i[0].clone()])?;
             Ok((first + second)?)
         };
-        assert_agrees(&format!("{case:?}"), &f, &[x.clone()], &Device::Cpu, 3e-6)?;
+        assert_agrees(&format!("{case:?}"), &f, std::slice::from_ref(&x), &Device::Cpu, 3e-6)?;
     }
     let w = normal("w", (3, 1, 3, 3));
     let twice = |i: &[Tensor]| {

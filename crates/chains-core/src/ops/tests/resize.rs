@@ -14,7 +14,9 @@ use crate::{
 
 on_devices!(every_function_equals_the_composed_path, an_operand_used_twice_gathers_both_gradients,);
 
-const FUNCTIONS: [(&str, fn(&Tensor) -> Result<Tensor>); 3] =
+type Row = (&'static str, fn(&Tensor) -> Result<Tensor>);
+
+const FUNCTIONS: [Row; 3] =
     [("upsample2", upsample2), ("avg_pool2", avg_pool2), ("max_pool2", max_pool2)];
 
 const SHAPES: [[usize; 4]; 4] = [[2, 3, 4, 6], [1, 1, 2, 2], [3, 2, 5, 7], [2, 5, 64, 63]];
