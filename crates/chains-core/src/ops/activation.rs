@@ -2,7 +2,13 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
-use super::{fused, pointwise::build, slice, with_values};
+use super::{
+    fused,
+    math::{exp, exp_m1, ln_1p, logistic},
+    pointwise::build,
+    simd::vectorised,
+    slice, with_values,
+};
 use crate::error::Result;
 
 /// `x` if positive, else `slope * x`, any shape; the gradient at 0 is `slope`.
@@ -17,7 +23,9 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     apply(
         x,
         "leaky_relu",
+        #[inline(always)]
         move |x| if x > 0.0 { x } else { slope * x },
+        #[inline(always)]
         move |x, _| if x > 0.0 { 1.0 } else { slope },
     )
 }
@@ -34,8 +42,10 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
         x,
         "softplus",
         // NaN stays: the second term has it.
-        |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        |x, _| 1.0 / (1.0 + (-x).exp()),
+        #[inline(always)]
+        |x| x.max(0.0) + ln_1p(exp(-x.abs())),
+        #[inline(always)]
+        |x, _| logistic(x),
     )
 }
 
@@ -50,9 +60,11 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     apply(
         x,
         "silu",
-        |x| x / (1.0 + (-x).exp()),
+        #[inline(always)]
+        |x| x / (1.0 + exp(-x)),
+        #[inline(always)]
         |x, _| {
-            let gate = 1.0 / (1.0 + (-x).exp());
+            let gate = logistic(x);
             gate * (1.0 + x * (1.0 - gate))
         },
     )
@@ -72,8 +84,10 @@ pub fn elu(x: &Tensor, scale: f64) -> Result<Tensor> {
     apply(
         x,
         "elu",
-        move |x| if x > 0.0 { x } else { scale * x.exp_m1() },
-        move |x, _| if x > 0.0 { 1.0 } else { scale * x.exp() },
+        #[inline(always)]
+        move |x| if x > 0.0 { x } else { scale * exp_m1(if x > 0.0 { 0.0 } else { x }) },
+        #[inline(always)]
+        move |x, _| if x > 0.0 { 1.0 } else { scale * exp(x) },
     )
 }
 
@@ -85,7 +99,17 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
     if !fused(&[x]) {
         return Ok(x.tanh()?);
     }
-    apply(x, "tanh", f32::tanh, |_, y| 1.0 - y * y)
+    apply(
+        x,
+        "tanh",
+        #[inline(always)]
+        |x| {
+            let part = exp_m1(-2.0 * x.abs());
+            (-part / (2.0 + part)).copysign(x)
+        },
+        #[inline(always)]
+        |_, y| (1.0 - y) * (1.0 + y),
+    )
 }
 
 /// A function and its derivative, the latter from argument and value.
@@ -116,9 +140,14 @@ where
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let x = slice(x, lx)?;
         let y = build(x.len(), |start, out| {
-            for (y, x) in out.iter_mut().zip(&x[start..]) {
-                *y = (self.value)(*x);
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, x) in out.iter_mut().zip(&x[start..]) {
+                        *y = (self.value)(*x);
+                    }
+                },
+            );
         });
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
@@ -126,10 +155,15 @@ where
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let values = with_values([x, y, grad], |[xs, ys, gs]| {
             Ok(build(xs.len(), |start, out| {
-                let operands = xs[start..].iter().zip(ys[start..].iter().zip(&gs[start..]));
-                for (gx, (x, (y, g))) in out.iter_mut().zip(operands) {
-                    *gx = g * (self.derivative)(*x, *y);
-                }
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let operands = xs[start..].iter().zip(ys[start..].iter().zip(&gs[start..]));
+                        for (gx, (x, (y, g))) in out.iter_mut().zip(operands) {
+                            *gx = g * (self.derivative)(*x, *y);
+                        }
+                    },
+                );
             }))
         })?;
         Ok(Some(Tensor::from_vec(values, x.shape(), x.device())?))

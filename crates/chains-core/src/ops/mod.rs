@@ -12,6 +12,7 @@ mod gaussian;
 mod kernel;
 mod layer_norm;
 mod linear;
+mod math;
 mod norm;
 mod pointwise;
 mod resize;
