@@ -4,13 +4,14 @@
 //! columns are filled for a part of the depth, multiplied at once and forgotten. The tasks and all
 //! orders of summation depend on the shape alone, so the bits do not depend on the threads.
 
-use std::{cell::RefCell, ops::Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{
     geometry::Geometry,
-    patches::{Patches, Run, SLACK},
+    patches::{Patches, SLACK},
+    tasks::{Piece, Scratch, Tasks, panels, pieces, sized},
 };
 use crate::ops::{kernel::block_product, simd::vectorised};
 
@@ -22,85 +23,6 @@ const LONG_PANEL: usize = 128;
 const DEPTH: usize = 256;
 /// Columns of one product; with more, `gemm` would pack its other operand.
 const WIDTH: usize = 48;
-
-/// Buffers of a thread, kept so that no page is touched for the first time in every call.
-#[derive(Default)]
-struct Scratch {
-    phases: Vec<f32>,
-    columns: Vec<f32>,
-    tile: Vec<f32>,
-    turned: Vec<f32>,
-    runs: Vec<Run>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// The first `len` values of a buffer from a cache line on, so that no vector crosses two.
-fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    const LINE: usize = 64;
-    if buffer.len() < len + LINE {
-        buffer.resize(len + LINE, 0.0);
-    }
-    let start = buffer.as_ptr().align_offset(LINE).min(LINE);
-    &mut buffer[start..start + len]
-}
-
-/// How the work is cut: a task has `group` images and, of a few images, `part` channels.
-struct Tasks {
-    group: usize,
-    part: usize,
-}
-
-impl Tasks {
-    /// `channels` of the result that may be divided.
-    fn new(g: &Geometry, channels: usize) -> Self {
-        let group = (512 / g.positions()).clamp(1, g.batch.div_ceil(8));
-        let work = g.batch * g.map[0] * g.depth() * g.positions();
-        let part = if g.batch < 4 && work > 1 << 22 { channels.div_ceil(4) } else { channels };
-        Self { group, part }
-    }
-
-    /// Runs `f(first image, first channel, result)` for pieces of `(image, channel, len)` values.
-    fn run(
-        &self,
-        out: &mut [f32],
-        [channels, len]: [usize; 2],
-        f: impl Fn(usize, usize, &mut [f32]) + Sync,
-    ) {
-        let f = &f;
-        // A part below the whole comes with single images only, see `new`.
-        let piece = if self.part < channels { self.part } else { self.group * channels };
-        out.par_chunks_mut(self.group * channels * len).enumerate().for_each(|(i, images)| {
-            let pieces = images.par_chunks_mut(piece * len).enumerate();
-            pieces.for_each(|(j, out)| f(i * self.group, j * self.part, out));
-        });
-    }
-}
-
-/// Consecutive positions of a panel within one image.
-struct Piece {
-    image: usize,
-    /// Position in the map.
-    at: usize,
-    /// Position in the panel.
-    lane: usize,
-    len: usize,
-}
-
-fn pieces(panel: Range<usize>, positions: usize) -> impl Iterator<Item = Piece> {
-    let start = panel.start;
-    (panel.start / positions..panel.end.div_ceil(positions)).map(move |image| {
-        let from = panel.start.max(image * positions);
-        let to = panel.end.min((image + 1) * positions);
-        Piece { image, at: from - image * positions, lane: from - start, len: to - from }
-    })
-}
-
-fn panels(total: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..total).step_by(size).map(move |from| from..total.min(from + size))
-}
 
 /// The phases of some channels of consecutive images; the images themselves where these will do.
 fn phases<'a>(
@@ -156,7 +78,7 @@ pub(super) fn forward(
     let mut out = vec![0.0; g.batch * g.map_len()];
     let tasks = Tasks::new(g, g.map[0]);
     tasks.run(&mut out, [g.map[0], positions], |first, channel, out| {
-        SCRATCH.with_borrow_mut(|Scratch { phases: buffer, columns, tile, runs, .. }| {
+        Scratch::with(|Scratch { phases: buffer, columns, tile, runs, .. }| {
             let parts = (out.len() / positions).min(tasks.part);
             let images = out.len() / positions / parts;
             let source = phases(g, &patches, image, (first..first + images, 0..c), buffer);
@@ -218,14 +140,14 @@ pub(super) fn image_gradient(
     let weight = &turned(weight, [o, c, taps], tasks.part, &patches);
     let mut out = vec![0.0; g.batch * g.image_len()];
     tasks.run(&mut out, [c, h * w], |first, channel, out| {
-        SCRATCH.with_borrow_mut(|Scratch { phases, columns, tile, runs, .. }| {
+        Scratch::with(|Scratch { phases, columns, tile, runs, .. }| {
             let parts = (out.len() / (h * w)).min(tasks.part);
             let images = out.len() / (h * w) / parts;
             let map = &map[first * g.map_len()..(first + images) * g.map_len()];
             let starts = patches.offsets(parts);
             let spaced = patches.spaced(parts).into_iter();
             let offsets: Vec<_> = spaced.map(|(c, tap)| starts[c * taps + tap]).collect();
-            let phases = sized(phases, images * parts * plane);
+            let phases = sized(phases, images * parts * plane + SLACK);
             phases.fill(0.0);
             let columns = sized(columns, WIDTH * PANEL);
             let tile = sized(tile, o * PANEL);
@@ -283,7 +205,7 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
     sums.par_chunks_mut(depth * row).enumerate().for_each(|(i, sums)| {
         sums.par_chunks_mut(part * g.taps() * row).enumerate().for_each(|(j, sums)| {
             let channels = j * part..c.min((j + 1) * part);
-            SCRATCH.with_borrow_mut(|scratch| {
+            Scratch::with(|scratch| {
                 for images in panels(share.min(g.batch - i * share), group) {
                     let images = i * share + images.start..i * share + images.end;
                     let count = images.len();

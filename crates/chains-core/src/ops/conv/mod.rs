@@ -5,6 +5,7 @@ mod depthwise;
 mod geometry;
 mod op;
 mod patches;
+mod tasks;
 
 use candle_core::Tensor;
 

@@ -255,16 +255,35 @@ impl WithSimd for Scatter<'_> {
         let Self { columns: (columns, stride), offsets, runs, phases } = self;
         for (column, offset) in columns.chunks(stride).zip(offsets) {
             for run in runs {
+                let at = offset + run.source;
                 let from = &column[run.column..run.column + run.len];
-                let to = &mut phases[offset + run.source..][..run.len];
                 let (whole, rest) = S::as_simd_f32s(from);
-                let (to, to_rest) = S::as_mut_simd_f32s(to);
+                let (to, _) = S::as_mut_simd_f32s(&mut phases[at..at + run.len]);
                 for (a, b) in to.iter_mut().zip(whole) {
                     *a = simd.add_f32s(*a, *b);
                 }
-                to_rest.iter_mut().zip(rest).for_each(|(a, b)| *a += b);
+                let (to, from) = (at + run.len - rest.len(), run.column + run.len - rest.len());
+                let (to, from) = (&mut phases[to..], &column[from..]);
+                match rest.len() {
+                    0 => {}
+                    1..=4 => add_some::<4>(to, from, rest.len()),
+                    5..=8 => add_some::<8>(to, from, rest.len()),
+                    _ => add_some::<16>(to, from, rest.len()),
+                }
             }
         }
+    }
+}
+
+/// Adds `len` values, in one vector of `N`.
+#[inline(always)]
+fn add_some<const N: usize>(to: &mut [f32], from: &[f32], len: usize) {
+    match (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+        (Some(to), Some(from)) => {
+            let old = *to;
+            *to = std::array::from_fn(|i| if i < len { old[i] + from[i] } else { old[i] });
+        }
+        _ => to[..len].iter_mut().zip(from).for_each(|(a, b)| *a += b),
     }
 }
 
