@@ -24,10 +24,12 @@ pub(crate) enum Forwarded {
     Sample,
     Evaluate,
     Fetch,
+    Bench,
 }
 
 impl Forwarded {
-    pub(crate) const ALL: [Self; 4] = [Self::Reproduce, Self::Sample, Self::Evaluate, Self::Fetch];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Reproduce, Self::Sample, Self::Evaluate, Self::Fetch, Self::Bench];
 
     pub(crate) fn parse(name: &OsStr) -> Option<Self> {
         Self::ALL.into_iter().find(|command| name == command.as_str())
@@ -39,6 +41,7 @@ impl Forwarded {
             Self::Sample => "sample",
             Self::Evaluate => "evaluate",
             Self::Fetch => "fetch",
+            Self::Bench => "bench",
         }
     }
 
@@ -53,6 +56,7 @@ impl Forwarded {
             }
             Self::Evaluate => "Score a trained model",
             Self::Fetch => "Download data sets or models",
+            Self::Bench => "Time fixed units of work beside the best matrix product",
         }
     }
 }
@@ -95,7 +99,7 @@ pub(crate) fn features(
         Forwarded::Sample | Forwarded::Evaluate => {
             model.is_some_and(|model| is_hub_id(model) && !is_dir(Path::new(model)))
         }
-        Forwarded::Reproduce => false,
+        Forwarded::Reproduce | Forwarded::Bench => false,
     };
     features.extend(downloads.then_some("hub"));
     features

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod evaluate;
 mod fetch;
 mod list;
@@ -37,6 +38,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Download models; say where data sets are.
     Fetch(fetch::Args),
+    /// Time fixed units of work beside the machine's best matrix product.
+    Bench(bench::Args),
 }
 
 /// Runs a command; the exit status is 0 if every check passed, 1 if one failed.
@@ -49,6 +52,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Sample(args) => sample::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Fetch(args) => fetch::run(args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

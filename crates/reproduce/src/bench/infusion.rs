@@ -1,0 +1,109 @@
+//! W01 to W03: infusion training on MNIST, sampling, the bound.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use chains_core::{
+    Seed,
+    nn::Statistics,
+    optim::{Adam, AdamConfig},
+};
+use datasets::{ImageSet, Mnist, find_mnist};
+use infusion::{
+    EstimateOptions, InfusionModel, ModelConfig, Moments, SampleOptions, TrainConfig, estimate,
+    generate, update,
+};
+
+use super::{Unit, Workload};
+use crate::{error::Result, infusion::data::usage};
+
+/// Multiply-adds of a row in the network 784-1200-1200-(784, 784).
+const FORWARD: f64 = (784 * 1200 + 1200 * 1200 + 1200 * 1568) as f64;
+/// Of the first layer, whose input needs no gradient.
+const FIRST: f64 = (784 * 1200) as f64;
+const STEPS: usize = 15;
+const BATCH: usize = 128;
+
+pub(super) fn workloads() -> Vec<Workload> {
+    vec![
+        Workload {
+            id: "W01",
+            title: "infusion-mnist-train: 1 update, batch 128",
+            gflop: Some(2e-9 * (BATCH * STEPS) as f64 * (3.0 * FORWARD - FIRST)),
+            repeats: 15,
+            build: train,
+        },
+        Workload {
+            id: "W02",
+            title: "infusion-mnist-sample: 30 steps, 1,000 images",
+            gflop: Some(2e-9 * (1_000 * 30) as f64 * FORWARD),
+            repeats: 7,
+            build: sample,
+        },
+        Workload {
+            id: "W03",
+            title: "infusion-mnist-bound: 100 images x 100 chains",
+            gflop: Some(2e-9 * (10_000 * STEPS) as f64 * FORWARD),
+            repeats: 3,
+            build: bound,
+        },
+    ]
+}
+
+/// The MNIST model with initial weights, and the prior of the first 10,000 training images.
+fn model(files: &Mnist) -> Result<InfusionModel> {
+    let model = InfusionModel::new(ModelConfig::mnist(), Seed::new(0), &Device::Cpu)?;
+    let mut moments = Moments::default();
+    moments.push(&images(&files.train, 10_000)?)?;
+    let variance: Vec<f64> = moments.variance().iter().map(|v| v + 1e-5).collect();
+    model.set_prior(&moments.mean(), &variance)?;
+    Ok(model)
+}
+
+/// The first `n` images, dequantised, `(n, 784)`.
+fn images(set: &ImageSet, n: usize) -> Result<Tensor> {
+    let indices: Vec<usize> = (0..n).collect();
+    let mut noise = Seed::new(0).child("bench").child("dequantise").host_noise();
+    let values = datasets::dequantise(&set.gather(&indices), &mut noise);
+    Ok(Tensor::from_vec(values, (n, 784), &Device::Cpu)?)
+}
+
+fn files(root: &Path) -> Result<Mnist> {
+    Ok(Mnist::load(&find_mnist(None, root).map_err(usage)?)?)
+}
+
+/// An update with its loss, for the check that training goes on.
+pub(super) fn updates(root: &Path) -> Result<impl FnMut() -> Result<f64> + use<>> {
+    let files = files(root)?;
+    let (model, x) = (model(&files)?, images(&files.train, BATCH)?);
+    let mut adam = Adam::new(AdamConfig::standard());
+    let config = TrainConfig { batch_size: BATCH, ..TrainConfig::published() };
+    let mut noise = Seed::new(0).child("bench").child("train").host_noise();
+    Ok(move || Ok(update(&model, &mut adam, &config, 1e-3, &x, &mut noise)?))
+}
+
+fn train(root: &Path) -> Result<Unit> {
+    let mut update = updates(root)?;
+    Ok(Box::new(move || update().map(drop)))
+}
+
+fn sample(root: &Path) -> Result<Unit> {
+    let model = model(&files(root)?)?;
+    let mut noise = Seed::new(0).child("bench").child("sample").host_noise();
+    Ok(Box::new(move || {
+        generate(&model, 1_000, &SampleOptions::new(30), &mut noise, |_, _| Ok(()))?;
+        Ok(())
+    }))
+}
+
+fn bound(root: &Path) -> Result<Unit> {
+    let files = files(root)?;
+    let (model, x) = (model(&files)?, images(&files.test, 100)?);
+    let mut noise = Seed::new(0).child("bench").child("bound").host_noise();
+    Ok(Box::new(move || {
+        let (operator, prior) = (model.operator(Statistics::Running), model.prior()?);
+        let chain = model.infusion_chain(&operator, &prior);
+        estimate(&chain, &x, &EstimateOptions::new(100), &mut noise, &mut |_| Ok(()))?;
+        Ok(())
+    }))
+}
