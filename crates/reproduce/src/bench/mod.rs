@@ -142,10 +142,12 @@ fn median(sorted: &[f64]) -> f64 {
 /// # Errors
 /// [`Error::Usage`] for a name that no workload has.
 pub fn choose(only: &[String]) -> Result<Vec<Workload>> {
-    // A row of a group has a letter behind the group's number.
-    let named = |workload: &Workload, name: &str| {
-        workload.id == name
-            || workload.id.trim_end_matches(|c: char| c.is_ascii_lowercase()) == name
+    // `W14` and `W14e` name groups, `W1` does not.
+    let digit = |c: char| c.is_ascii_digit();
+    let named = |workload: &Workload, name: &str| match workload.id.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => name.len() >= 3 && !(name.ends_with(digit) && rest.starts_with(digit)),
+        None => false,
     };
     let mut all = workloads();
     if let Some(name) = only.iter().find(|name| !all.iter().any(|workload| named(workload, name))) {

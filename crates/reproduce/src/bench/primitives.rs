@@ -17,6 +17,13 @@ pub(super) fn workloads() -> Vec<Workload> {
         Workload { id, title, gflop, repeats: 60, build }
     };
     let other = |id, title, build| Workload { id, title, gflop: None, repeats: 60, build };
+    let conv = |id, title, of: Conv, passes: f64, build| Workload {
+        id,
+        title,
+        gflop: Some(passes * of.gflop()),
+        repeats: 30,
+        build,
+    };
     vec![
         product(
             "W14a",
@@ -42,11 +49,28 @@ pub(super) fn workloads() -> Vec<Workload> {
             [4096, 1024, 1024],
             self::product::<4096, 1024, 1024>,
         ),
+        conv("W14e1", "conv 3x3 64->64 @32x32 b32 fwd", CONV3, 1.0, |_| CONV3.unit(false)),
+        conv("W14e2", "conv 3x3 64->64 @32x32 b32 fwd+bwd", CONV3, 3.0, |_| CONV3.unit(true)),
+        conv("W14f1", "conv 5x5 s2 64->128 @32x32 b32 fwd", CONV5, 1.0, |_| CONV5.unit(false)),
+        conv("W14f2", "conv 5x5 s2 64->128 @32x32 b32 fwd+bwd", CONV5, 3.0, |_| CONV5.unit(true)),
+        conv("W14g1", "conv-transpose 5x5 s2 128->64 @16x16 b32 fwd", UP5, 1.0, |_| {
+            UP5.unit(false)
+        }),
+        conv("W14g2", "conv-transpose, the same, fwd+bwd", UP5, 3.0, |_| UP5.unit(true)),
+        conv("W14h1", "depthwise 5x5 c64 @16x16 b32 fwd", DEPTHWISE, 1.0, |_| {
+            DEPTHWISE.unit(false)
+        }),
+        conv("W14h2", "depthwise 5x5 c64 @16x16 b32 fwd+bwd", DEPTHWISE, 3.0, |_| {
+            DEPTHWISE.unit(true)
+        }),
         other("W14i", "batch norm fwd+bwd (32, 64, 32, 32)", batch_norm),
+        other("W14j", "layer norm fwd+bwd (256, 1024)", layer_norm),
         other("W14k", "Adam, 5,000,000 parameters", adam),
         other("W14l", "1,000,000 normal numbers", normals),
-        other("W14m", "sigmoid of 1,000,000", sigmoid),
-        other("W14p", "exp of 1,000,000", exp),
+        other("W14m", "sigmoid of 1,000,000", |_| elementwise(|x| Ok(ops::sigmoid(x)?))),
+        other("W14n", "SiLU of 1,000,000", |_| elementwise(|x| Ok(ops::silu(x)?))),
+        other("W14o", "softplus of 1,000,000", |_| elementwise(|x| Ok(ops::softplus(x)?))),
+        other("W14p", "exp of 1,000,000", |_| elementwise(|x| Ok(x.exp()?))),
     ]
 }
 
@@ -55,6 +79,84 @@ fn product<const M: usize, const N: usize, const K: usize>(_: &Path) -> Result<U
     let (a, b) = (values("a", &[M, K])?, values("b", &[N, K])?);
     Ok(Box::new(move || {
         black_box(ops::linear(&a, &b, None)?);
+        Ok(())
+    }))
+}
+
+/// A convolution of 32 images; the backward pass is of input and weight.
+#[derive(Clone, Copy)]
+struct Conv {
+    kind: Kind,
+    /// Channels, height and width of an image.
+    x: [usize; 3],
+    weight: [usize; 4],
+    stride: usize,
+    padding: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Dense,
+    /// With an output padding of 1.
+    Transposed,
+    Depthwise,
+}
+
+const CONV3: Conv =
+    Conv { kind: Kind::Dense, x: [64, 32, 32], weight: [64, 64, 3, 3], stride: 1, padding: 1 };
+const CONV5: Conv =
+    Conv { kind: Kind::Dense, x: [64, 32, 32], weight: [128, 64, 5, 5], stride: 2, padding: 2 };
+const UP5: Conv = Conv {
+    kind: Kind::Transposed,
+    x: [128, 16, 16],
+    weight: [128, 64, 5, 5],
+    stride: 2,
+    padding: 2,
+};
+const DEPTHWISE: Conv =
+    Conv { kind: Kind::Depthwise, x: [64, 16, 16], weight: [64, 1, 5, 5], stride: 1, padding: 2 };
+
+impl Conv {
+    /// Of the forward pass: a multiply-add for each weight of a kernel at each position of the
+    /// result, of the input for a transposed one.
+    fn gflop(self) -> f64 {
+        let [c, h, w] = self.x;
+        let [first, a, b, k] = [self.weight[0], self.weight[1], self.weight[2], self.weight[3]];
+        let positions = match self.kind {
+            Kind::Transposed => c * h * w,
+            Kind::Dense | Kind::Depthwise => first * (h / self.stride) * (w / self.stride),
+        };
+        2e-9 * (32 * positions * a * b * k) as f64
+    }
+
+    fn unit(self, backward: bool) -> Result<Unit> {
+        let [c, h, w] = self.x;
+        let x = Var::from_tensor(&values("x", &[32, c, h, w])?)?;
+        let weight = Var::from_tensor(&(values("weight", &self.weight)? * 0.05)?)?;
+        let (stride, padding) = (self.stride, self.padding);
+        let forward = move |x: &Tensor, weight: &Tensor| match self.kind {
+            Kind::Dense => ops::conv2d(x, weight, None, stride, padding),
+            Kind::Transposed => ops::conv_transpose2d(x, weight, None, stride, padding, 1),
+            Kind::Depthwise => ops::depthwise_conv2d(x, weight, None, stride, padding),
+        };
+        Ok(Box::new(move || {
+            if backward {
+                black_box(forward(&x, &weight)?.backward()?);
+            } else {
+                black_box(forward(&x.as_detached_tensor(), &weight.as_detached_tensor())?);
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// Output and the gradients of input, gain and shift.
+fn layer_norm(_: &Path) -> Result<Unit> {
+    let x = Var::from_tensor(&values("x", &[256, 1024])?)?;
+    let gain = Var::from_tensor(&Tensor::ones(1024, x.dtype(), x.device())?)?;
+    let shift = Var::from_tensor(&Tensor::zeros(1024, x.dtype(), x.device())?)?;
+    Ok(Box::new(move || {
+        black_box(ops::layer_norm(&x, Some(&gain), Some(&shift), 1e-5)?.backward()?);
         Ok(())
     }))
 }
@@ -91,14 +193,6 @@ fn normals(_: &Path) -> Result<Unit> {
         noise.fill_normal(black_box(&mut out));
         Ok(())
     }))
-}
-
-fn sigmoid(_: &Path) -> Result<Unit> {
-    elementwise(|x| Ok(ops::sigmoid(x)?))
-}
-
-fn exp(_: &Path) -> Result<Unit> {
-    elementwise(|x| Ok(x.exp()?))
 }
 
 fn elementwise(f: fn(&Tensor) -> Result<Tensor>) -> Result<Unit> {

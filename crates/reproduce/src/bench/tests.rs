@@ -14,6 +14,7 @@ fn names_choose_rows() {
     };
     assert_eq!(ids(&["W02", "W01"]), ["W01", "W02"]);
     assert_eq!(ids(&["W14a"]), ["W14a"]);
+    assert_eq!(ids(&["W14e"]), ["W14e1", "W14e2"]);
     assert!(ids(&["W14"]).len() > 4 && ids(&["W14"]).iter().all(|id| id.starts_with("W14")));
     assert_eq!(ids(&[]).len(), workloads().len());
     for name in ["W1", "W", "", "w01", "W99"] {
@@ -27,9 +28,17 @@ fn operations_are_those_of_the_definitions() {
     let gflop = |id: &str| {
         workloads().iter().find(|workload| workload.id == id).and_then(|w| w.gflop).unwrap()
     };
-    for (id, want) in
-        [("W01", 45.49), ("W02", 255.74), ("W03", 1278.72), ("W14a", 0.48), ("W14d", 8.59)]
-    {
+    for (id, want) in [
+        ("W01", 45.49),
+        ("W02", 255.74),
+        ("W03", 1278.72),
+        ("W14a", 0.48),
+        ("W14d", 8.59),
+        ("W14e1", 2.42),
+        ("W14f2", 10.07),
+        ("W14g1", 3.36),
+        ("W14h2", 0.08),
+    ] {
         assert!((gflop(id) - want).abs() < 0.006, "{id}: {}", gflop(id));
     }
 }
