@@ -3,13 +3,88 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
 use super::{
-    fused,
-    math::{exp, exp_m1, ln_1p, logistic},
-    pointwise::build,
-    simd::vectorised,
+    build, fused,
+    math::{self, exp_m1, ln_1p, logistic},
     slice, with_values,
 };
 use crate::error::Result;
+
+/// `max(x, 0)`, any shape; the gradient at 0 is 0, and NaN stays NaN.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(x.le(0.0)?.where_cond(&x.zeros_like()?, x)?);
+    }
+    apply(
+        x,
+        "relu",
+        #[inline(always)]
+        |x| if x <= 0.0 { 0.0 } else { x },
+        #[inline(always)]
+        |_, y, g| if y <= 0.0 { 0.0 } else { g },
+    )
+}
+
+/// The exponential function, any shape.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn exp(x: &Tensor) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(x.exp()?);
+    }
+    apply(
+        x,
+        "exp",
+        #[inline(always)]
+        |x| math::exp(x),
+        #[inline(always)]
+        |_, y, g| g * y,
+    )
+}
+
+/// The logistic function `1 / (1 + exp(-x))`, any shape; exact at saturation.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(candle_nn::ops::sigmoid(x)?);
+    }
+    apply(
+        x,
+        "sigmoid",
+        #[inline(always)]
+        |x| logistic(x),
+        #[inline(always)]
+        |_, y, g| g * y * (1.0 - y),
+    )
+}
+
+/// `scale * sigmoid(x) + shift`, any shape.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn scaled_sigmoid(x: &Tensor, scale: f64, shift: f64) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(candle_nn::ops::sigmoid(x)?.affine(scale, shift)?);
+    }
+    let (scale, shift) = (scale as f32, shift as f32);
+    let inverse = 1.0 / scale;
+    apply(
+        x,
+        "scaled_sigmoid",
+        #[inline(always)]
+        move |x| scale * logistic(x) + shift,
+        #[inline(always)]
+        move |_, y, g| {
+            let part = y - shift;
+            g * part * (1.0 - part * inverse)
+        },
+    )
+}
 
 /// `x` if positive, else `slope * x`, any shape; the gradient at 0 is `slope`.
 ///
@@ -26,7 +101,7 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
         #[inline(always)]
         move |x| if x > 0.0 { x } else { slope * x },
         #[inline(always)]
-        move |x, _| if x > 0.0 { 1.0 } else { slope },
+        move |x, _, g| if x > 0.0 { g } else { slope * g },
     )
 }
 
@@ -43,9 +118,9 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
         "softplus",
         // NaN stays: the second term has it.
         #[inline(always)]
-        |x| x.max(0.0) + ln_1p(exp(-x.abs())),
+        |x| x.max(0.0) + ln_1p(math::exp(-x.abs())),
         #[inline(always)]
-        |x, _| logistic(x),
+        |x, _, g| g * logistic(x),
     )
 }
 
@@ -61,11 +136,11 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
         x,
         "silu",
         #[inline(always)]
-        |x| x / (1.0 + exp(-x)),
+        |x| x / (1.0 + math::exp(-x)),
         #[inline(always)]
-        |x, _| {
+        |x, _, g| {
             let gate = logistic(x);
-            gate * (1.0 + x * (1.0 - gate))
+            g * gate * (1.0 + x * (1.0 - gate))
         },
     )
 }
@@ -87,7 +162,7 @@ pub fn elu(x: &Tensor, scale: f64) -> Result<Tensor> {
         #[inline(always)]
         move |x| if x > 0.0 { x } else { scale * exp_m1(if x > 0.0 { 0.0 } else { x }) },
         #[inline(always)]
-        move |x, _| if x > 0.0 { 1.0 } else { scale * exp(x) },
+        move |x, _, g| if x > 0.0 { g } else { g * scale * math::exp(x) },
     )
 }
 
@@ -108,30 +183,30 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
             (-part / (2.0 + part)).copysign(x)
         },
         #[inline(always)]
-        |_, y| (1.0 - y) * (1.0 + y),
+        |_, y, g| g * (1.0 - y) * (1.0 + y),
     )
 }
 
-/// A function and its derivative, the latter from argument and value.
-struct Activation<V, D> {
+/// A function and the gradient of its argument, from argument, value and gradient of the value.
+struct Activation<V, G> {
     name: &'static str,
     value: V,
-    derivative: D,
+    gradient: G,
 }
 
 fn apply(
     x: &Tensor,
     name: &'static str,
     value: impl Fn(f32) -> f32 + Send + Sync + 'static,
-    derivative: impl Fn(f32, f32) -> f32 + Send + Sync + 'static,
+    gradient: impl Fn(f32, f32, f32) -> f32 + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    Ok(x.contiguous()?.apply_op1(Activation { name, value, derivative })?)
+    Ok(x.contiguous()?.apply_op1(Activation { name, value, gradient })?)
 }
 
-impl<V, D> CustomOp1 for Activation<V, D>
+impl<V, G> CustomOp1 for Activation<V, G>
 where
     V: Fn(f32) -> f32 + Send + Sync,
-    D: Fn(f32, f32) -> f32 + Send + Sync,
+    G: Fn(f32, f32, f32) -> f32 + Send + Sync,
 {
     fn name(&self) -> &'static str {
         self.name
@@ -139,32 +214,30 @@ where
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let x = slice(x, lx)?;
-        let y = build(x.len(), |start, out| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (y, x) in out.iter_mut().zip(&x[start..]) {
-                        *y = (self.value)(*x);
-                    }
-                },
-            );
-        });
+        let y = build(
+            x.len(),
+            #[inline(always)]
+            |start, out| {
+                for (y, x) in out.iter_mut().zip(&x[start..]) {
+                    *y = (self.value)(*x);
+                }
+            },
+        );
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let values = with_values([x, y, grad], |[xs, ys, gs]| {
-            Ok(build(xs.len(), |start, out| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let operands = xs[start..].iter().zip(ys[start..].iter().zip(&gs[start..]));
-                        for (gx, (x, (y, g))) in out.iter_mut().zip(operands) {
-                            *gx = g * (self.derivative)(*x, *y);
-                        }
-                    },
-                );
-            }))
+            Ok(build(
+                xs.len(),
+                #[inline(always)]
+                |start, out| {
+                    let operands = xs[start..].iter().zip(ys[start..].iter().zip(&gs[start..]));
+                    for (gx, (x, (y, g))) in out.iter_mut().zip(operands) {
+                        *gx = (self.gradient)(*x, *y, *g);
+                    }
+                },
+            ))
         })?;
         Ok(Some(Tensor::from_vec(values, x.shape(), x.device())?))
     }

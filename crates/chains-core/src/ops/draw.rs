@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{fused, pointwise::build, with_values};
+use super::{build, fused, with_values};
 use crate::error::Result;
 
 /// Where `u < rate` the sample `mean + sqrt(variance) e` of the spike, elsewhere that of the base;
@@ -30,14 +30,21 @@ pub fn mixture_draw(
     }
     let rate = rate as f32;
     let values = with_values(operands, |[bm, bv, sm, sv, us, es]| {
-        Ok(build(es.len(), |start, out| {
-            for (i, out) in out.iter_mut().enumerate() {
-                let at = start + i;
-                let infused = us[at] < rate;
-                let (mean, variance) = if infused { (sm[at], sv[at]) } else { (bm[at], bv[at]) };
-                *out = mean + variance.sqrt() * es[at];
-            }
-        }))
+        Ok(build(
+            es.len(),
+            #[inline(always)]
+            |start, out| {
+                // Slices of one length, so that no index needs a check.
+                let [bm, bv, sm, sv, us, es] =
+                    [bm, bv, sm, sv, us, es].map(|values| &values[start..start + out.len()]);
+                for (i, out) in out.iter_mut().enumerate() {
+                    let infused = us[i] < rate;
+                    let mean = if infused { sm[i] } else { bm[i] };
+                    let variance = if infused { sv[i] } else { bv[i] };
+                    *out = mean + variance.sqrt() * es[i];
+                }
+            },
+        ))
     })?;
     Ok(Tensor::from_vec(values, e.shape(), e.device())?)
 }

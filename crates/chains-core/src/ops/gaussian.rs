@@ -5,7 +5,12 @@ use std::f32::consts::PI;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{fused, pointwise::build, slice, with_values};
+use super::{
+    GRAIN, build, fused,
+    math::ln,
+    simd::{lane_sum, vectorised},
+    slice, with_values,
+};
 use crate::error::{Error, Result};
 
 /// `-0.5 (ln(2 pi variance) + (x - mean)^2 / variance)` elementwise, in nats.
@@ -54,11 +59,14 @@ struct Gaussian {
     sum: bool,
 }
 
-#[inline]
-fn density(x: f32, mean: f32, variance: f32) -> f32 {
+#[inline(always)]
+fn density([x, mean, variance]: [f32; 3]) -> f32 {
     let d = x - mean;
-    -0.5 * ((2.0 * PI * variance).ln() + d * d / variance)
+    -0.5 * (ln(2.0 * PI * variance) + d * d / variance)
 }
+
+/// Elements whose f32 sum joins the f64 sum of a row.
+const RUN: usize = 256;
 
 impl CustomOp3 for Gaussian {
     fn name(&self) -> &'static str {
@@ -76,25 +84,35 @@ impl CustomOp3 for Gaussian {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (xs, ms, vs) = (slice(x, lx)?, slice(mean, lm)?, slice(variance, lv)?);
         if !self.sum {
-            let values = build(xs.len(), |start, out| {
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = density(xs[start + i], ms[start + i], vs[start + i]);
-                }
-            });
+            let values = build(
+                xs.len(),
+                #[inline(always)]
+                |start, out| {
+                    let operands = [xs, ms, vs].map(|values| &values[start..start + out.len()]);
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = density(operands.map(|values| values[i]));
+                    }
+                },
+            );
             return Ok((CpuStorage::F32(values), lx.shape().clone()));
         }
         let b = lx.dims()[0];
         let d = xs.len() / b.max(1);
         let mut out = vec![0.0; b];
-        out.par_iter_mut().with_min_len((super::GRAIN / d.max(1)).max(1)).enumerate().for_each(
+        out.par_iter_mut().with_min_len((GRAIN / d.max(1)).max(1)).enumerate().for_each(
             |(row, out)| {
-                let sum = |from: usize, to: usize| -> f32 {
-                    (from..to).map(|i| density(xs[i], ms[i], vs[i])).sum()
-                };
-                // Short f32 sums, added up in f64.
-                let (start, end) = (row * d, (row + 1) * d);
-                let parts = (start..end).step_by(16);
-                *out = parts.map(|i| f64::from(sum(i, end.min(i + 16)))).sum::<f64>() as f32;
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let mut sum = 0_f64;
+                        for start in (row * d..(row + 1) * d).step_by(RUN) {
+                            let run = start..(start + RUN).min((row + 1) * d);
+                            let operands = [xs, ms, vs].map(|values| &values[run.clone()]);
+                            sum += f64::from(lane_sum(operands, density));
+                        }
+                        *out = sum as f32;
+                    },
+                );
             },
         );
         Ok((CpuStorage::F32(out), b.into()))
@@ -108,25 +126,79 @@ impl CustomOp3 for Gaussian {
         _: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let per_grad = if self.sum { x.elem_count() / x.dim(0)?.max(1) } else { 1 }.max(1);
-        let make = |tracked: bool, f: &(dyn Fn(f32, f32) -> f32 + Sync)| {
-            if !tracked {
-                return Ok(None);
-            }
-            let values = with_values([x, mean, variance, grad], |[xs, ms, vs, gs]| {
-                Ok(build(xs.len(), |start, out| {
-                    for (i, out) in out.iter_mut().enumerate() {
-                        let at = start + i;
-                        *out = gs[at / per_grad] * f(xs[at] - ms[at], vs[at]);
-                    }
-                }))
-            })?;
-            Tensor::from_vec(values, x.shape(), x.device()).map(Some)
-        };
+        // Elements that share a gradient.
+        let shared = if self.sum { x.elem_count() / x.dim(0)?.max(1) } else { 1 };
+        let operands = [x, mean, variance, grad];
         Ok((
-            make(x.track_op(), &|d, v| -d / v)?,
-            make(mean.track_op(), &|d, v| d / v)?,
-            make(variance.track_op(), &|d, v| 0.5 * (d * d / v - 1.0) / v)?,
+            gradient(
+                x.track_op(),
+                operands,
+                shared,
+                #[inline(always)]
+                |d, v| -d / v,
+            )?,
+            gradient(
+                mean.track_op(),
+                operands,
+                shared,
+                #[inline(always)]
+                |d, v| d / v,
+            )?,
+            gradient(
+                variance.track_op(),
+                operands,
+                shared,
+                #[inline(always)]
+                |d, v| 0.5 * (d * d / v - 1.0) / v,
+            )?,
         ))
     }
+}
+
+/// `grad * f(x - mean, variance)`, if wanted.
+fn gradient(
+    wanted: bool,
+    operands: [&Tensor; 4],
+    shared: usize,
+    f: impl Fn(f32, f32) -> f32 + Sync,
+) -> candle_core::Result<Option<Tensor>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let x = operands[0];
+    let values = with_values(operands, |[xs, ms, vs, gs]| {
+        let n = xs.len();
+        if shared <= 1 {
+            return Ok(build(
+                n,
+                #[inline(always)]
+                |start, out| {
+                    let [xs, ms, vs, gs] =
+                        [xs, ms, vs, gs].map(|values| &values[start..start + out.len()]);
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = gs[i] * f(xs[i] - ms[i], vs[i]);
+                    }
+                },
+            ));
+        }
+        let mut out = vec![0.0; n];
+        let rows = (GRAIN / shared).max(1);
+        out.par_chunks_mut(rows * shared).enumerate().for_each(|(block, out)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (row, out) in out.chunks_exact_mut(shared).enumerate() {
+                        let row = block * rows + row;
+                        let at = row * shared..(row + 1) * shared;
+                        let [xs, ms, vs] = [xs, ms, vs].map(|values| &values[at.clone()]);
+                        for (i, out) in out.iter_mut().enumerate() {
+                            *out = gs[row] * f(xs[i] - ms[i], vs[i]);
+                        }
+                    }
+                },
+            );
+        });
+        Ok(out)
+    })?;
+    Tensor::from_vec(values, x.shape(), x.device()).map(Some)
 }

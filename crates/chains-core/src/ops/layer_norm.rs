@@ -3,7 +3,11 @@
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{GRAIN, fused, simd::vectorised, slice, with_values};
+use super::{
+    GRAIN, fused,
+    simd::{lane_sum, vectorised},
+    slice, with_values,
+};
 use crate::error::{Error, Result};
 
 /// `gain (x - mean) / sqrt(variance + eps) + shift` over the last axis.
@@ -60,31 +64,13 @@ struct LayerNorm {
     eps: f32,
 }
 
-/// The sum of a function of the elements, in as many partial sums as the widest vectors have lanes.
-#[inline(always)]
-fn sum<const N: usize>(operands: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
-    const LANES: usize = 16;
-    let len = operands[0].len();
-    let operands = operands.map(|values| &values[..len]);
-    let mut lanes = [0_f32; LANES];
-    let whole = len - len % LANES;
-    for at in (0..whole).step_by(LANES) {
-        let runs = operands.map(|values| &values[at..at + LANES]);
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            *lane += f(runs.map(|run| run[i]));
-        }
-    }
-    let rest: f32 = (whole..len).map(|i| f(operands.map(|values| values[i]))).sum();
-    lanes.iter().sum::<f32>() + rest
-}
-
 impl LayerNorm {
     /// Mean of a row and the inverse of its deviation.
     #[inline(always)]
     fn moments(&self, xs: &[f32]) -> (f32, f32) {
         let count = xs.len() as f32;
-        let mean = sum([xs], |[x]| x) / count;
-        let variance = sum([xs], |[x]| (x - mean) * (x - mean)) / count;
+        let mean = lane_sum([xs], |[x]| x) / count;
+        let variance = lane_sum([xs], |[x]| (x - mean) * (x - mean)) / count;
         (mean, 1.0 / (variance + self.eps).sqrt())
     }
 
@@ -121,8 +107,9 @@ impl LayerNorm {
                     let operands = xs.chunks_exact(d).zip(grads.chunks_exact(d));
                     for (out, (xs, grads)) in out.chunks_exact_mut(d).zip(operands) {
                         let (mean, scale) = self.moments(xs);
-                        let plain = sum([grads, gain], |[g, gain]| g * gain) / d as f32;
-                        let along = sum([grads, gain, xs], |[g, gain, x]| g * gain * (x - mean));
+                        let plain = lane_sum([grads, gain], |[g, gain]| g * gain) / d as f32;
+                        let along =
+                            lane_sum([grads, gain, xs], |[g, gain, x]| g * gain * (x - mean));
                         let along = along * scale * scale / d as f32;
                         let operands = xs.iter().zip(grads.iter().zip(gain));
                         for (out, (x, (g, gain))) in out.iter_mut().zip(operands) {

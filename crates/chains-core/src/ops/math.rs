@@ -57,6 +57,29 @@ pub(super) fn ln_1p(x: f32) -> f32 {
     2.0 * (s + s * tail)
 }
 
+/// The natural logarithm; `-inf` of zero and NaN of negative numbers.
+#[inline(always)]
+pub(super) fn ln(x: f32) -> f32 {
+    // Subnormal numbers are lifted by 2^24.
+    let small = x < f32::MIN_POSITIVE;
+    let lifted = if small { x * 16_777_216.0 } else { x };
+    // `lifted = 2^n m` with `m` between the roots of 1/2 and 2.
+    let bits = lifted.to_bits().wrapping_sub(HALF_ROOT);
+    let n = (bits as i32 >> 23) as f32 - if small { 24.0 } else { 0.0 };
+    let m = f32::from_bits((bits & 0x007f_ffff).wrapping_add(HALF_ROOT));
+    // Twice the inverse hyperbolic tangent of `|s| <= 0.172`.
+    let s = (m - 1.0) / (m + 1.0);
+    let q = s * s;
+    let tail = q * (1.0 / 3.0 + q * (0.2 + q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * (1.0 / 11.0)))));
+    let value = 2.0 * (s + s * tail) + n * LN_2[1] + n * LN_2[0];
+    let value = if x > 0.0 { value } else { f32::NAN };
+    let value = if x == 0.0 { f32::NEG_INFINITY } else { value };
+    if x == f32::INFINITY { x } else { value }
+}
+
+/// The bits of the root of 1/2.
+const HALF_ROOT: u32 = 0x3f35_04f3;
+
 /// The logistic function.
 #[inline(always)]
 pub(super) fn logistic(x: f32) -> f32 {
@@ -84,6 +107,9 @@ mod tests {
         check(exp_m1, f64::exp_m1, [-1e-3, 0.0]);
         check(ln_1p, f64::ln_1p, [0.0, 1.0]);
         check(ln_1p, f64::ln_1p, [0.0, 1e-5]);
+        for range in [[1e-3, 0.9], [0.9, 1.1], [1.1, 1e3], [1e25, 1e33], [1e-40, 1e-37]] {
+            check(ln, f64::ln, range);
+        }
         check(logistic, |x| 1.0 / (1.0 + (-x).exp()), [-80.0, 80.0]);
     }
 
@@ -93,7 +119,10 @@ mod tests {
         assert_eq!(ends, [f32::INFINITY, 0.0, 1.0, f32::INFINITY, 0.0]);
         assert_eq!([exp_m1(f32::NEG_INFINITY), exp_m1(0.0), ln_1p(0.0)], [-1.0, 0.0, 0.0]);
         assert_eq!([logistic(1e30), logistic(-1e30), logistic(0.0)], [1.0, 0.0, 0.5]);
-        for f in [exp, exp_m1, ln_1p, logistic] {
+        let ends = [ln(0.0), ln(-0.0), ln(1.0), ln(f32::INFINITY)];
+        assert_eq!(ends, [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, f32::INFINITY]);
+        assert!(ln(-1.0).is_nan());
+        for f in [exp, exp_m1, ln_1p, ln, logistic] {
             assert!(f(f32::NAN).is_nan());
         }
     }

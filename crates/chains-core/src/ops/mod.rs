@@ -12,25 +12,28 @@ mod gaussian;
 mod kernel;
 mod layer_norm;
 mod linear;
+mod log_add_exp;
 mod math;
 mod norm;
-mod pointwise;
 mod resize;
 mod simd;
 #[cfg(test)]
 mod tests;
 mod update;
 
-use candle_core::{CpuStorage, DType, Layout, Storage, Tensor};
+use std::cell::Cell;
 
-pub use activation::{elu, leaky_relu, silu, softplus, tanh};
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, Var};
+use rayon::prelude::*;
+
+pub use activation::{elu, exp, leaky_relu, relu, scaled_sigmoid, sigmoid, silu, softplus, tanh};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d};
 pub use draw::mixture_draw;
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_known};
+pub use log_add_exp::log_add_exp;
 pub use norm::{BatchMoments, NormOptions, batch_moments, normalise};
-pub use pointwise::{log_add_exp, relu, scaled_sigmoid, sigmoid};
 pub use resize::{avg_pool2, max_pool2, upsample2};
 pub use update::{AdamStep, adam_step, running_average};
 
@@ -71,3 +74,68 @@ fn with_values<const N: usize, R>(
 
 /// Elements that make a parallel task worth its start.
 const GRAIN: usize = 16_384;
+
+/// Fills a new vector of `n` elements in parallel blocks, compiled as [`simd::vectorised`] does; `f`
+/// gets the index of the first element of a block.
+#[inline(always)]
+fn build(n: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut out = vec![0.0; n];
+    for_blocks(
+        &mut out,
+        #[inline(always)]
+        |start, block| f(start, block),
+    );
+    out
+}
+
+/// [`build`] on a slice that exists.
+#[inline(always)]
+fn for_blocks(out: &mut [f32], f: impl Fn(usize, &mut [f32]) + Sync) {
+    let one = |(index, block): (usize, &mut [f32])| {
+        simd::vectorised(
+            #[inline(always)]
+            || f(index * GRAIN, block),
+        );
+    };
+    if out.len() <= GRAIN {
+        one((0, out));
+    } else {
+        out.par_chunks_mut(GRAIN).enumerate().for_each(one);
+    }
+}
+
+/// Calls `f` with the values of a contiguous f32 host variable, to be changed.
+fn with_values_mut<R>(
+    var: &Var,
+    f: impl FnOnce(&mut [f32]) -> candle_core::Result<R>,
+) -> candle_core::Result<R> {
+    let visit = Visit { f: Cell::new(Some(f)), result: Cell::new(None) };
+    var.inplace_op1(&visit)?;
+    match visit.result.into_inner() {
+        Some(result) => Ok(result),
+        None => candle_core::bail!("in-place op: not run"),
+    }
+}
+
+/// An in-place op that is a closure, called once.
+struct Visit<F, R> {
+    f: Cell<Option<F>>,
+    result: Cell<Option<R>>,
+}
+
+impl<F: FnOnce(&mut [f32]) -> candle_core::Result<R>, R> InplaceOp1 for Visit<F, R> {
+    fn name(&self) -> &'static str {
+        "visit"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let values = match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(values), Some((start, end))) => &mut values[start..end],
+            _ => candle_core::bail!("in-place op: the target must be contiguous f32"),
+        };
+        if let Some(f) = self.f.take() {
+            self.result.set(Some(f(values)?));
+        }
+        Ok(())
+    }
+}

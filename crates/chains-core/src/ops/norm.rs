@@ -1,9 +1,11 @@
 //! Batch normalisation.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
-use rayon::prelude::*;
+mod passes;
 
-use super::{fused, pointwise::relu, slice, with_values};
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+
+use self::passes::{Passes, moments};
+use super::{activation::relu, fused, slice, with_values};
 use crate::error::{Error, Result};
 
 /// Mean and population variance of every channel of every group.
@@ -109,74 +111,6 @@ fn axes(x: &Tensor) -> Result<[usize; 4]> {
     }
 }
 
-/// Channels that one task handles; a row of them is contiguous when there is no space axis.
-const TILE: usize = 256;
-
-/// Tasks of a tensor `(g, b, c, s)`: group and range of channels.
-fn tasks([g, _, c, _]: [usize; 4]) -> Vec<(usize, usize, usize)> {
-    let tiles = (0..c).step_by(TILE);
-    (0..g).flat_map(|g| tiles.clone().map(move |from| (g, from, c.min(from + TILE)))).collect()
-}
-
-/// Elements of a task by row: the index of its first element; `(to - from) * s` elements follow,
-/// `s` for each channel.
-fn rows(
-    [_, b, c, s]: [usize; 4],
-    (g, from, _): (usize, usize, usize),
-) -> impl Iterator<Item = usize> {
-    (0..b).map(move |row| ((g * b + row) * c + from) * s)
-}
-
-/// For the elements of one row of a task, `f(channel - from, element)`; a flat loop without a
-/// space axis, so that the compiler can vectorise it.
-#[inline(always)]
-fn for_channels(channels: usize, s: usize, mut f: impl FnMut(usize, usize)) {
-    if s == 1 {
-        for i in 0..channels {
-            f(i, i);
-        }
-    } else {
-        for i in 0..channels {
-            for j in i * s..(i + 1) * s {
-                f(i, j);
-            }
-        }
-    }
-}
-
-fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
-    let [g, b, c, s] = axes;
-    let count = (b * s) as f64;
-    let parts: Vec<_> = tasks(axes)
-        .into_par_iter()
-        .map(|task| {
-            let channels = task.2 - task.1;
-            let mut mean = vec![0_f64; channels];
-            let mut variance = mean.clone();
-            for start in rows(axes, task) {
-                let (xs, mean) = (&xs[start..start + channels * s], &mut mean[..channels]);
-                for_channels(channels, s, |i, j| mean[i] += f64::from(xs[j]));
-            }
-            mean.iter_mut().for_each(|m| *m /= count);
-            for start in rows(axes, task) {
-                let (xs, variance) = (&xs[start..start + channels * s], &mut variance[..channels]);
-                let mean = &mean[..channels];
-                for_channels(channels, s, |i, j| {
-                    let d = f64::from(xs[j]) - mean[i];
-                    variance[i] += d * d;
-                });
-            }
-            (mean, variance)
-        })
-        .collect();
-    let mut out = (Vec::with_capacity(g * c), Vec::with_capacity(g * c));
-    for (mean, variance) in parts {
-        out.0.extend(mean.iter().map(|m| *m as f32));
-        out.1.extend(variance.iter().map(|v| (v / count) as f32));
-    }
-    out
-}
-
 struct Normalise {
     mean: Vec<f32>,
     /// `1 / sqrt(variance + eps)`.
@@ -200,25 +134,7 @@ impl CustomOp3 for Normalise {
         ls: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (xs, gain, shift) = (slice(x, lx)?, slice(gain, lg)?, slice(shift, ls)?);
-        let [_, b, c, s] = self.axes;
-        let floor = if self.options.relu { 0.0 } else { f32::NEG_INFINITY };
-        let factor: Vec<f32> = gain.iter().zip(&self.scale).map(|(g, s)| g * s).collect();
-        let mut out = vec![0.0; xs.len()];
-        if c * s > 0 {
-            out.par_chunks_mut(c * s).zip(xs.par_chunks(c * s)).enumerate().for_each(
-                |(row, (out, xs))| {
-                    let at = row / b * c;
-                    let constants = at..at + c;
-                    let (factor, shift) = (&factor[constants.clone()], &shift[constants.clone()]);
-                    let mean = &self.mean[constants];
-                    for_channels(c, s, |i, j| {
-                        let y = (xs[j] - mean[i]) * factor[i] + shift[i];
-                        // Not `max`, which would hide a NaN.
-                        out[j] = if y < floor { floor } else { y };
-                    });
-                },
-            );
-        }
+        let out = self.passes(gain, shift).forward(xs);
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }
 
@@ -227,83 +143,24 @@ impl CustomOp3 for Normalise {
         x: &Tensor,
         gain: &Tensor,
         shift: &Tensor,
-        y: &Tensor,
+        _: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [g, _, c, _] = self.axes;
-        let make = |values: Vec<f32>| Tensor::from_vec(values, (g, c), x.device()).map(Some);
-        let (gx, gg, gs) = with_values([x, gain, y, grad], |[xs, gain, ys, grads]| {
-            let (gg, gs) = self.sums(xs, ys, grads);
-            let gx = x.track_op().then(|| self.input_grad([xs, gain, ys, grads], &gg, &gs));
-            Ok((gx, gg, gs))
+        let (gx, gg, gs) = with_values([x, gain, shift, grad], |[xs, gain, shift, grads]| {
+            Ok(self.passes(gain, shift).backward(xs, grads, x.track_op()))
         })?;
         let gx = gx.map(|gx| Tensor::from_vec(gx, x.shape(), x.device())).transpose()?;
-        let gg = if gain.track_op() { make(gg)? } else { None };
-        let gs = if shift.track_op() { make(gs)? } else { None };
-        Ok((gx, gg, gs))
+        let make = |values: Vec<f32>, of: &Tensor| {
+            of.track_op().then(|| Tensor::from_vec(values, (g, c), x.device())).transpose()
+        };
+        Ok((gx, make(gg, gain)?, make(gs, shift)?))
     }
 }
 
 impl Normalise {
-    /// Does the gradient pass the ReLU at an element with output `y`?
-    fn passes(&self, y: f32) -> f32 {
-        if self.options.relu && y <= 0.0 { 0.0 } else { 1.0 }
-    }
-
-    /// Gradients of gain and shift: the sums of `grad * normalised x` and of `grad`.
-    fn sums(&self, xs: &[f32], ys: &[f32], grads: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let [g, _, c, s] = self.axes;
-        let parts: Vec<_> = tasks(self.axes)
-            .into_par_iter()
-            .map(|task| {
-                let channels = task.2 - task.1;
-                let mut gain = vec![0_f32; channels];
-                let mut shift = gain.clone();
-                let first = task.0 * c + task.1;
-                let mean = &self.mean[first..first + channels];
-                let scale = &self.scale[first..first + channels];
-                for start in rows(self.axes, task) {
-                    let at = start..start + channels * s;
-                    let (xs, ys, grads) = (&xs[at.clone()], &ys[at.clone()], &grads[at]);
-                    let (gain, shift) = (&mut gain[..channels], &mut shift[..channels]);
-                    for_channels(channels, s, |i, j| {
-                        let grad = grads[j] * self.passes(ys[j]);
-                        gain[i] += grad * (xs[j] - mean[i]) * scale[i];
-                        shift[i] += grad;
-                    });
-                }
-                (gain, shift)
-            })
-            .collect();
-        let mut out = (Vec::with_capacity(g * c), Vec::with_capacity(g * c));
-        for (gain, shift) in parts {
-            out.0.extend(gain);
-            out.1.extend(shift);
-        }
-        out
-    }
-
-    /// Gradient of the input; through the moments as well if they are the batch's.
-    fn input_grad(&self, [xs, gain, ys, grads]: [&[f32]; 4], gg: &[f32], gs: &[f32]) -> Vec<f32> {
-        let [_, b, c, s] = self.axes;
-        let count = if self.options.batch { 1.0 / (b * s) as f32 } else { 0.0 };
-        let mut out = vec![0.0; xs.len()];
-        if c * s == 0 {
-            return out;
-        }
-        out.par_chunks_mut(c * s).enumerate().for_each(|(row, out)| {
-            let first = row / b * c;
-            let constants = first..first + c;
-            let [mean, scale] = [&self.mean, &self.scale].map(|v| &v[constants.clone()]);
-            let [gain, gg, gs] = [gain, gg, gs].map(|v| &v[constants.clone()]);
-            let at = row * c * s..(row + 1) * c * s;
-            let [xs, ys, grads] = [xs, ys, grads].map(|v| &v[at.clone()]);
-            for_channels(c, s, |i, j| {
-                let grad = grads[j] * self.passes(ys[j]);
-                let centred = (xs[j] - mean[i]) * scale[i] * gg[i];
-                out[j] = gain[i] * scale[i] * (grad - (gs[i] + centred) * count);
-            });
-        });
-        out
+    fn passes<'a>(&'a self, gain: &'a [f32], shift: &'a [f32]) -> Passes<'a> {
+        let (mean, scale) = (&self.mean, &self.scale);
+        Passes { mean, scale, gain, shift, axes: self.axes, options: self.options }
     }
 }

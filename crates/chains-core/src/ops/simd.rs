@@ -20,3 +20,21 @@ impl<F: FnMut()> pulp::WithSimd for Vectorised<F> {
         (self.0)();
     }
 }
+
+/// The sum of a function of the elements, in as many partial sums as the widest vectors have lanes.
+#[inline(always)]
+pub(super) fn lane_sum<const N: usize>(operands: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let len = operands[0].len();
+    let operands = operands.map(|values| &values[..len]);
+    let mut lanes = [0_f32; LANES];
+    let whole = len - len % LANES;
+    for at in (0..whole).step_by(LANES) {
+        let runs = operands.map(|values| &values[at..at + LANES]);
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            *lane += f(runs.map(|run| run[i]));
+        }
+    }
+    let rest: f32 = (whole..len).map(|i| f(operands.map(|values| values[i]))).sum();
+    lanes.iter().sum::<f32>() + rest
+}

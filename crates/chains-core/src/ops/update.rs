@@ -1,9 +1,9 @@
 //! The optimiser's arithmetic, in place.
 
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor, Var};
+use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
-use super::{GRAIN, fused, slice};
+use super::{GRAIN, for_blocks, fused, simd::vectorised, with_values, with_values_mut};
 use crate::error::{Error, Result};
 
 /// The constants of one Adam step (Kingma and Ba 2015, Algorithm 1), bias corrections included.
@@ -39,10 +39,16 @@ pub fn adam_step(parameter: &Var, grad: &Tensor, m: &Var, v: &Var, step: AdamSte
         }
     }
     if fused(&[parameter.as_tensor(), grad, m.as_tensor(), v.as_tensor()]) {
-        let grad = grad.contiguous()?;
-        m.inplace_op2(&grad, &Decay { beta: step.beta1, square: false })?;
-        v.inplace_op2(&grad, &Decay { beta: step.beta2, square: true })?;
-        parameter.inplace_op3(m.as_tensor(), v.as_tensor(), &Descend(step))?;
+        with_values_mut(parameter, |parameter| {
+            with_values_mut(m, |m| {
+                with_values_mut(v, |v| {
+                    with_values([grad], |[grad]| {
+                        step.run(parameter, grad, m, v);
+                        Ok(())
+                    })
+                })
+            })
+        })?;
         return Ok(());
     }
     let new_m = ((m.as_tensor() * step.beta1)? + (grad * (1.0 - step.beta1))?)?;
@@ -68,77 +74,50 @@ pub fn running_average(average: &Var, value: &Tensor, decay: f64) -> Result<()> 
         return Err(Error::Shape { what: "value", expected, got: value.dims().to_vec() });
     }
     if fused(&[average.as_tensor(), value]) {
-        let op = Decay { beta: decay, square: false };
-        return Ok(average.inplace_op2(&value.contiguous()?, &op)?);
+        let (keep, take) = (decay as f32, (1.0 - decay) as f32);
+        with_values_mut(average, |average| {
+            with_values([value], |[values]| {
+                for_blocks(
+                    average,
+                    #[inline(always)]
+                    |start, average| {
+                        for (average, value) in average.iter_mut().zip(&values[start..]) {
+                            *average = keep * *average + take * value;
+                        }
+                    },
+                );
+                Ok(())
+            })
+        })?;
+        return Ok(());
     }
     let new = ((average.as_tensor() * decay)? + (value * (1.0 - decay))?)?;
     Ok(average.set(&new.detach())?)
 }
 
-fn slice_mut<'a>(
-    storage: &'a mut CpuStorage,
-    layout: &Layout,
-) -> candle_core::Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => candle_core::bail!("in-place op: the target must be contiguous f32"),
-    }
-}
-
-/// A running average of the gradient or of its square.
-struct Decay {
-    beta: f64,
-    square: bool,
-}
-
-impl InplaceOp2 for Decay {
-    fn name(&self) -> &'static str {
-        "decay"
-    }
-
-    fn cpu_fwd(
-        &self,
-        m: &mut CpuStorage,
-        lm: &Layout,
-        grad: &CpuStorage,
-        lg: &Layout,
-    ) -> candle_core::Result<()> {
-        let (m, grad) = (slice_mut(m, lm)?, slice(grad, lg)?);
-        let (keep, take, square) = (self.beta as f32, (1.0 - self.beta) as f32, self.square);
-        m.par_chunks_mut(GRAIN).zip(grad.par_chunks(GRAIN)).for_each(|(m, grad)| {
-            for (m, g) in m.iter_mut().zip(grad) {
-                *m = keep * *m + take * if square { g * g } else { *g };
-            }
-        });
-        Ok(())
-    }
-}
-
-struct Descend(AdamStep);
-
-impl InplaceOp3 for Descend {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-
-    fn cpu_fwd(
-        &self,
-        parameter: &mut CpuStorage,
-        lp: &Layout,
-        m: &CpuStorage,
-        lm: &Layout,
-        v: &CpuStorage,
-        lv: &Layout,
-    ) -> candle_core::Result<()> {
-        let (parameter, m, v) = (slice_mut(parameter, lp)?, slice(m, lm)?, slice(v, lv)?);
-        let (size, eps) = (self.0.step_size as f32, self.0.eps as f32);
-        let inverse = (1.0 / self.0.correction) as f32;
-        let moments = m.par_chunks(GRAIN).zip(v.par_chunks(GRAIN));
-        parameter.par_chunks_mut(GRAIN).zip(moments).for_each(|(parameter, (m, v))| {
-            for (p, (m, v)) in parameter.iter_mut().zip(m.iter().zip(v)) {
-                *p -= size * m / ((v * inverse).sqrt() + eps);
-            }
-        });
-        Ok(())
+impl AdamStep {
+    /// One pass over parameter, gradient and both moments.
+    fn run(&self, parameter: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
+        let decays = [self.beta1, self.beta2].map(|beta| (beta as f32, (1.0 - beta) as f32));
+        let [(keep1, take1), (keep2, take2)] = decays;
+        let (size, eps) = (self.step_size as f32, self.eps as f32);
+        let inverse = (1.0 / self.correction) as f32;
+        let moments = m.par_chunks_mut(GRAIN).zip(v.par_chunks_mut(GRAIN));
+        let constant = grad.par_chunks(GRAIN);
+        parameter.par_chunks_mut(GRAIN).zip(constant).zip(moments).for_each(
+            |((parameter, grad), (m, v))| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let moments = m.iter_mut().zip(v.iter_mut());
+                        for ((p, g), (m, v)) in parameter.iter_mut().zip(grad).zip(moments) {
+                            *m = keep1 * *m + take1 * g;
+                            *v = keep2 * *v + take2 * (g * g);
+                            *p -= size * *m / ((*v * inverse).sqrt() + eps);
+                        }
+                    },
+                );
+            },
+        );
     }
 }

@@ -1,0 +1,323 @@
+//! The loops of batch norm, on slices.
+//!
+//! A task owns channels: a tile of them where a row is one run of channels, one channel where every
+//! channel has positions of its own. It sees its elements as one run for each example of the group.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    super::{
+        GRAIN,
+        simd::{lane_sum, vectorised},
+    },
+    NormOptions,
+};
+
+/// Channels of a task where a channel is one element of a row.
+const TILE: usize = 256;
+
+/// A group and a range of its channels.
+#[derive(Clone, Copy)]
+struct Task {
+    group: usize,
+    from: usize,
+    to: usize,
+}
+
+impl Task {
+    /// All tasks of `(g, b, c, s)`, in the order of their channels.
+    fn all([g, _, c, s]: [usize; 4]) -> Vec<Self> {
+        let tile = if s == 1 { TILE } else { 1 };
+        let tiles = |group| {
+            (0..c).step_by(tile).map(move |from| Self { group, from, to: c.min(from + tile) })
+        };
+        (0..g).flat_map(tiles).collect()
+    }
+
+    fn channels(self) -> usize {
+        self.to - self.from
+    }
+
+    /// Its channels among those of all groups.
+    fn constants(self, c: usize) -> Range<usize> {
+        self.group * c + self.from..self.group * c + self.to
+    }
+
+    /// Its runs of `values`, an example each.
+    fn runs<'a>(
+        self,
+        [_, b, c, s]: [usize; 4],
+        values: &'a [f32],
+    ) -> impl Iterator<Item = &'a [f32]> {
+        (0..b).map(move |row| {
+            let start = ((self.group * b + row) * c + self.from) * s;
+            &values[start..start + self.channels() * s]
+        })
+    }
+}
+
+/// The runs of every task, to be written, in the order of [`Task::all`].
+fn runs_mut<'a>([_, b, c, s]: [usize; 4], out: &'a mut [f32]) -> Vec<Vec<&'a mut [f32]>> {
+    let tile = if s == 1 { TILE } else { s };
+    let each = (c * s).div_ceil(tile);
+    let mut runs: Vec<Vec<&mut [f32]>> = Vec::new();
+    for (row, values) in out.chunks_exact_mut(c * s).enumerate() {
+        if row % b == 0 {
+            runs.resize_with(runs.len() + each, || Vec::with_capacity(b));
+        }
+        let at = row / b * each;
+        for (task, run) in runs[at..].iter_mut().zip(values.chunks_mut(tile)) {
+            task.push(run);
+        }
+    }
+    runs
+}
+
+/// Mean and population variance of every channel, accumulated in f64.
+pub(super) fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
+    let [_, b, _, s] = axes;
+    let count = (b * s) as f64;
+    let parts: Vec<_> = Task::all(axes)
+        .into_par_iter()
+        .map(|task| {
+            let mut mean = vec![0_f64; task.channels()];
+            let mut variance = mean.clone();
+            vectorised(
+                #[inline(always)]
+                || {
+                    for xs in task.runs(axes, xs) {
+                        if s == 1 {
+                            mean.iter_mut().zip(xs).for_each(|(mean, x)| *mean += f64::from(*x));
+                        } else {
+                            mean[0] += f64::from(lane_sum([xs], |[x]| x));
+                        }
+                    }
+                    mean.iter_mut().for_each(|mean| *mean /= count);
+                    let centre = mean[0] as f32;
+                    for xs in task.runs(axes, xs) {
+                        if s == 1 {
+                            let moments = variance.iter_mut().zip(&mean);
+                            for ((variance, mean), x) in moments.zip(xs) {
+                                let d = f64::from(*x) - mean;
+                                *variance += d * d;
+                            }
+                        } else {
+                            let square = lane_sum([xs], |[x]| (x - centre) * (x - centre));
+                            variance[0] += f64::from(square);
+                        }
+                    }
+                },
+            );
+            (mean, variance)
+        })
+        .collect();
+    let (means, variances): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let narrow = |parts: Vec<Vec<f64>>, by: f64| {
+        parts.into_iter().flatten().map(|value| (value / by) as f32).collect()
+    };
+    (narrow(means, 1.0), narrow(variances, count))
+}
+
+/// The operands of the normalisation that stay the same for a channel, all `(g, c)`.
+pub(super) struct Passes<'a> {
+    pub(super) mean: &'a [f32],
+    pub(super) scale: &'a [f32],
+    pub(super) gain: &'a [f32],
+    pub(super) shift: &'a [f32],
+    pub(super) axes: [usize; 4],
+    pub(super) options: NormOptions,
+}
+
+/// Mean, scale, gain and shift of a range of channels.
+#[derive(Clone, Copy)]
+struct Channels<'a>([&'a [f32]; 4]);
+
+impl Channels<'_> {
+    #[inline(always)]
+    fn at(&self, index: usize) -> Channel {
+        let [mean, scale, gain, shift] = self.0.map(|values| values[index]);
+        Channel { mean, scale, factor: gain * scale, shift }
+    }
+}
+
+/// The constants of one channel.
+#[derive(Clone, Copy)]
+struct Channel {
+    mean: f32,
+    scale: f32,
+    /// `gain * scale`.
+    factor: f32,
+    shift: f32,
+}
+
+impl Channel {
+    /// The result before the ReLU.
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        (x - self.mean) * self.factor + self.shift
+    }
+
+    /// The result, at least `floor`.
+    #[inline(always)]
+    fn clipped(self, x: f32, floor: f32) -> f32 {
+        let y = self.value(x);
+        // Not `max`, which would hide a NaN.
+        if y < floor { floor } else { y }
+    }
+
+    /// What of a gradient passes the ReLU.
+    #[inline(always)]
+    fn pass(self, relu: bool, x: f32, grad: f32) -> f32 {
+        if relu && self.value(x) <= 0.0 { 0.0 } else { grad }
+    }
+
+    #[inline(always)]
+    fn normalised(self, x: f32) -> f32 {
+        (x - self.mean) * self.scale
+    }
+
+    /// Gradient of the input, from what passed the ReLU, the sums of the channel and the inverse
+    /// count of its elements.
+    #[inline(always)]
+    fn input_grad(self, x: f32, grad: f32, [gain, shift]: [f32; 2], count: f32) -> f32 {
+        self.factor * (grad - (shift + self.normalised(x) * gain) * count)
+    }
+}
+
+impl Passes<'_> {
+    #[inline(always)]
+    fn channels(&self, range: Range<usize>) -> Channels<'_> {
+        let slices = [self.mean, self.scale, self.gain, self.shift];
+        Channels(slices.map(|values| &values[range.clone()]))
+    }
+
+    /// `gain (x - mean) scale + shift`, with its ReLU.
+    pub(super) fn forward(&self, xs: &[f32]) -> Vec<f32> {
+        let [_, b, c, s] = self.axes;
+        let floor = if self.options.relu { 0.0 } else { f32::NEG_INFINITY };
+        let mut out = vec![0.0; xs.len()];
+        if out.is_empty() {
+            return out;
+        }
+        let rows = (GRAIN / (c * s)).max(1);
+        let block = rows * c * s;
+        out.par_chunks_mut(block).zip(xs.par_chunks(block)).enumerate().for_each(
+            |(index, (out, xs))| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let pairs = out.chunks_exact_mut(c * s).zip(xs.chunks_exact(c * s));
+                        for (row, (out, xs)) in pairs.enumerate() {
+                            let first = (index * rows + row) / b * c;
+                            if s == 1 {
+                                let channels = self.channels(first..first + c);
+                                for (i, (y, x)) in out.iter_mut().zip(xs).enumerate() {
+                                    *y = channels.at(i).clipped(*x, floor);
+                                }
+                                continue;
+                            }
+                            let maps = out.chunks_exact_mut(s).zip(xs.chunks_exact(s));
+                            for (i, (out, xs)) in maps.enumerate() {
+                                let channel = self.channels(first + i..first + i + 1).at(0);
+                                for (y, x) in out.iter_mut().zip(xs) {
+                                    *y = channel.clipped(*x, floor);
+                                }
+                            }
+                        }
+                    },
+                );
+            },
+        );
+        out
+    }
+
+    /// Gradients of the input, if wanted, and of gain and shift: the sums of
+    /// `grad * normalised x` and of `grad`.
+    pub(super) fn backward(
+        &self,
+        xs: &[f32],
+        grads: &[f32],
+        input: bool,
+    ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
+        let mut out = vec![0.0; if input { xs.len() } else { 0 }];
+        let tasks = Task::all(self.axes);
+        let mut runs = if out.is_empty() { Vec::new() } else { runs_mut(self.axes, &mut out) };
+        runs.resize_with(tasks.len(), Vec::new);
+        let parts: Vec<_> = tasks
+            .into_par_iter()
+            .zip(runs)
+            .map(|(task, mut runs)| {
+                let mut sums = [vec![0_f32; task.channels()], vec![0_f32; task.channels()]];
+                vectorised(
+                    #[inline(always)]
+                    || self.task(task, xs, grads, &mut sums, &mut runs),
+                );
+                sums
+            })
+            .collect();
+        let mut sums = [Vec::new(), Vec::new()];
+        for part in parts {
+            sums.iter_mut().zip(part).for_each(|(sum, part)| sum.extend(part));
+        }
+        let [gain, shift] = sums;
+        (input.then_some(out), gain, shift)
+    }
+
+    /// The sums of one task; then, while its elements are near, the gradient of the input.
+    #[inline(always)]
+    fn task(
+        &self,
+        task: Task,
+        xs: &[f32],
+        grads: &[f32],
+        [gains, shifts]: &mut [Vec<f32>; 2],
+        out: &mut [&mut [f32]],
+    ) {
+        let [_, b, c, s] = self.axes;
+        let relu = self.options.relu;
+        let count = if self.options.batch { 1.0 / (b * s) as f32 } else { 0.0 };
+        let constants = task.constants(c);
+        let runs = || task.runs(self.axes, xs).zip(task.runs(self.axes, grads));
+        if s > 1 {
+            let channel = self.channels(constants).at(0);
+            let (mut gain, mut shift) = (0_f64, 0_f64);
+            for (xs, grads) in runs() {
+                let weighted = lane_sum([xs, grads], |[x, g]| {
+                    channel.pass(relu, x, g) * channel.normalised(x)
+                });
+                gain += f64::from(weighted);
+                shift += f64::from(lane_sum([xs, grads], |[x, g]| channel.pass(relu, x, g)));
+            }
+            (gains[0], shifts[0]) = (gain as f32, shift as f32);
+            let sums = [gains[0], shifts[0]];
+            for (out, (xs, grads)) in out.iter_mut().zip(runs()) {
+                for (out, (x, g)) in out.iter_mut().zip(xs.iter().zip(grads)) {
+                    *out = channel.input_grad(*x, channel.pass(relu, *x, *g), sums, count);
+                }
+            }
+            return;
+        }
+        let channels = self.channels(constants);
+        let n = task.channels();
+        let (gains, shifts) = (&mut gains[..n], &mut shifts[..n]);
+        for (xs, grads) in runs() {
+            let (xs, grads) = (&xs[..n], &grads[..n]);
+            for i in 0..n {
+                let channel = channels.at(i);
+                let g = channel.pass(relu, xs[i], grads[i]);
+                gains[i] += g * channel.normalised(xs[i]);
+                shifts[i] += g;
+            }
+        }
+        for (out, (xs, grads)) in out.iter_mut().zip(runs()) {
+            let (out, xs, grads) = (&mut out[..n], &xs[..n], &grads[..n]);
+            for i in 0..n {
+                let channel = channels.at(i);
+                let g = channel.pass(relu, xs[i], grads[i]);
+                out[i] = channel.input_grad(xs[i], g, [gains[i], shifts[i]], count);
+            }
+        }
+    }
+}
