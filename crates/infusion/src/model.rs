@@ -14,9 +14,12 @@ use chains_core::{
 
 use crate::{
     chain::InfusionChain,
-    config::ModelConfig,
+    config::{Architecture, ModelConfig},
     network::{OperatorNetwork, Pass},
 };
+
+/// Share of its range that a head begins with, at least: a sigmoid nearer to its ends hardly learns.
+const LEAST_SHARE: f64 = 1e-4;
 
 /// The method's name in checkpoints.
 pub const METHOD: &str = "infusion";
@@ -139,21 +142,65 @@ impl InfusionModel {
     /// # Errors
     /// [`Error::Shape`] unless there are D of each; the prior is then unchanged.
     pub fn set_prior(&self, mean: &[f64], variance: &[f64]) -> Result<()> {
+        self.check_moments(mean, variance)?;
         let floor = self.config.chain.prior_floor;
-        let dim = self.config.network.dim();
         let floored: Vec<f64> = variance.iter().map(|v| v + floor).collect();
-        // Both are looked at before either is written.
-        for got in [mean.len(), floored.len()] {
+        self.set("prior.running_mean", mean)?;
+        self.set("prior.running_var", &floored)
+    }
+
+    /// Sets the biases of both heads so that, without their weights, every conditional would be the
+    /// Gaussian of training moments. A head of maps has one bias a channel: that of its pixels.
+    ///
+    /// Not in the paper, whose biases begin at zero. Common for output units (Hinton 2010, "A
+    /// practical guide to training restricted Boltzmann machines", section 8.1); a short training
+    /// then need not move the variance of hardly ever lit pixels over three orders of magnitude,
+    /// which Adam does with weights, at the price of noise.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are D of each; the biases are then unchanged.
+    pub fn set_head_biases(&self, mean: &[f64], variance: &[f64]) -> Result<()> {
+        self.check_moments(mean, variance)?;
+        let network = &self.config.network;
+        let (mean, variance) = match network.architecture {
+            Architecture::Mlp { .. } => (mean.to_vec(), variance.to_vec()),
+            Architecture::Deconv { .. } => {
+                let pixels = network.dim() / network.event[0];
+                let average = |values: &[f64]| values.iter().sum::<f64>() / pixels as f64;
+                let maps =
+                    mean.chunks(pixels).zip(variance.chunks(pixels)).map(|(mean, variance)| {
+                        let centre = average(mean);
+                        let spread: Vec<_> = mean.iter().map(|m| (m - centre).powi(2)).collect();
+                        (centre, average(variance) + average(&spread))
+                    });
+                maps.unzip()
+            }
+        };
+        let logit = |share: f64| {
+            let share = share.clamp(LEAST_SHARE, 1.0 - LEAST_SHARE);
+            (share / (1.0 - share)).ln()
+        };
+        let scaled = |v: &f64| logit((v - network.variance_floor) / network.variance_scale);
+        self.set("operator.mean_head.bias", &mean.into_iter().map(logit).collect::<Vec<_>>())?;
+        self.set("operator.variance_head.bias", &variance.iter().map(scaled).collect::<Vec<_>>())
+    }
+
+    /// Are there D of both?
+    fn check_moments(&self, mean: &[f64], variance: &[f64]) -> Result<()> {
+        let dim = self.config.network.dim();
+        for got in [mean.len(), variance.len()] {
             if got != dim {
                 let expected = format!("({dim},)");
                 return Err(Error::Shape { what: "training moments", expected, got: vec![got] });
             }
         }
-        for (name, values) in [("prior.running_mean", mean), ("prior.running_var", &floored)] {
-            if let Some(variable) = self.store.get(name) {
-                let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-                variable.set(&Tensor::from_vec(values, dim, self.device())?)?;
-            }
+        Ok(())
+    }
+
+    fn set(&self, name: &str, values: &[f64]) -> Result<()> {
+        if let Some(variable) = self.store.get(name) {
+            let narrow: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+            variable.set(&Tensor::from_vec(narrow, values.len(), self.device())?)?;
         }
         Ok(())
     }

@@ -54,6 +54,9 @@ fn resolve(request: &Request, constant: bool) -> Result<GridSettings> {
         epochs: 3,
         batch_size: 100,
         followed: 300,
+        // The last epoch: which of three is best among 300 images would be chance.
+        select: false,
+        data_biases: true,
         statistics_images: 10_000,
         ..TrainSettings::small()
     };
@@ -93,7 +96,7 @@ fn resolve(request: &Request, constant: bool) -> Result<GridSettings> {
         rates_t10,
         rates_t15,
         constant,
-        bound_chains: request.scale.pick(1, 5, 20),
+        bound_chains: request.scale.pick(1, 20, 20),
         closed_form_tolerance: 5.0,
     })?;
     refuse(request, &["steps", "rate", "rate_increment"], "the lists `rates_t..` decide")?;

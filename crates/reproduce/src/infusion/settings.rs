@@ -61,6 +61,8 @@ pub struct TrainSettings {
     /// Decay of the exponential average of weights that is scored and kept; 0 for the raw weights.
     /// Not in the paper.
     pub weight_average: f64,
+    /// Begin with head biases that give the training moments instead of zeros. Not in the paper.
+    pub data_biases: bool,
     /// Training images in the frozen statistics.
     pub statistics_images: usize,
 }
@@ -88,6 +90,7 @@ impl TrainSettings {
             followed: 1000,
             select: true,
             weight_average: 0.0,
+            data_biases: false,
             statistics_images: 50_000,
         }
     }
@@ -223,9 +226,15 @@ impl TrainSettings {
         let [_, h, w] = images.event();
         let (n, test) = (images.train.len(), images.test.len());
         let updates = self.epochs * (n / self.batch_size);
+        let biases = if self.data_biases {
+            " Head biases begin at the training moments, which the paper's do not: a short training \
+             moves the variance of hardly ever lit pixels too slowly."
+        } else {
+            ""
+        };
         format!(
             "Every model: hidden layers {:?}, {n} training images of {h}x{w}, {updates} updates in \
-             batches of {} ({} epochs), scored on {test} test images.",
+             batches of {} ({} epochs), scored on {test} test images.{biases}",
             self.hidden, self.batch_size, self.epochs
         )
     }
@@ -238,6 +247,7 @@ impl TrainSettings {
             followed: self.followed,
             select: self.select,
             weight_average: self.weight_average,
+            data_biases: self.data_biases,
             statistics: self.statistics_images,
             snapshots: false,
         }

@@ -45,6 +45,8 @@ pub struct Recipe {
     pub select: bool,
     /// Decay of the exponential average of weights that is scored and kept; 0 for the raw weights.
     pub weight_average: f64,
+    /// Begin with head biases that give the training moments.
+    pub data_biases: bool,
     /// Training images in the frozen statistics.
     pub statistics: usize,
     /// Keep the infusion chain of one training image after every epoch (Figure 2).

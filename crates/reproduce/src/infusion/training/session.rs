@@ -102,6 +102,9 @@ impl<'a> Training<'a> {
             moments.push(&images.rows(&images.train, &block, &mut noise, &request.device)?)?;
         }
         model.set_prior(&moments.mean(), &moments.variance())?;
+        if recipe.data_biases {
+            model.set_head_biases(&moments.mean(), &moments.variance())?;
+        }
         let adam = Adam::new(recipe.train.adam);
         Ok(Self {
             images,
