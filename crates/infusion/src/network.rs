@@ -22,7 +22,7 @@ enum Layer {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, known: Option<&Tensor>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, known: Option<&Vec<Tensor>>) -> Result<Tensor> {
         match (self, known) {
             (Self::Dense(layer), Some(value)) => layer.forward_known(x, value),
             (Self::Dense(layer), None) => layer.forward(x),
@@ -105,7 +105,8 @@ impl OperatorNetwork {
     /// from 0.
     ///
     /// `known` is [`Pass::values`] of an earlier pass over the same states without a graph: affine
-    /// maps then only record the graph. Empty: everything is computed.
+    /// maps then only record the graph. By layer, in any number of consecutive parts of rows. Empty:
+    /// everything is computed.
     ///
     /// # Shapes
     /// `z`: `(steps.len(), b, D)`.
@@ -117,7 +118,7 @@ impl OperatorNetwork {
         z: &Tensor,
         steps: &[usize],
         statistics: Statistics,
-        known: &[Tensor],
+        known: &[Vec<Tensor>],
     ) -> Result<Pass> {
         let (g, b) = match z.dims() {
             [g, b, d] if *d == self.config.dim() && *g == steps.len() => (*g, *b),
@@ -159,10 +160,20 @@ impl OperatorNetwork {
     /// # Errors
     /// Of the tensor library.
     pub fn conditional(&self, pass: &Pass, floor: f64) -> Result<DiagGaussian> {
-        let [.., mean, variance] = pass.values.as_slice() else {
-            return Err(Error::Config { field: "values", reason: "an empty pass".into() });
-        };
+        let [mean, variance] = pass.heads()?;
         heads(mean, variance, self.config.variance_scale, floor)
+    }
+
+    /// The log density of `x` under [`OperatorNetwork::conditional`], `(steps.len() * b,)`.
+    ///
+    /// # Shapes
+    /// `x`: `(steps.len() * b, D)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another target.
+    pub fn log_prob(&self, pass: &Pass, x: &Tensor, floor: f64) -> Result<Tensor> {
+        let [mean, variance] = pass.heads()?;
+        ops::sigmoid_gaussian_log_prob(x, mean, variance, [self.config.variance_scale, floor])
     }
 
     /// The configuration.
@@ -179,6 +190,16 @@ pub struct Pass {
     pub values: Vec<Tensor>,
     /// The moments that normalised each hidden layer, `(steps, units)`.
     pub moments: Vec<BatchMoments>,
+}
+
+impl Pass {
+    /// The raw values of mean and variance head.
+    fn heads(&self) -> Result<[&Tensor; 2]> {
+        match self.values.as_slice() {
+            [.., mean, variance] => Ok([mean, variance]),
+            _ => Err(Error::Config { field: "values", reason: "an empty pass".into() }),
+        }
+    }
 }
 
 /// `N(sigmoid(raw_mean), scale * sigmoid(raw_variance) + floor)` (paper, section 4).

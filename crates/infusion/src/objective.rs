@@ -1,30 +1,24 @@
 //! The training objectives as functions of distributions and tensors.
 
 use candle_core::Tensor;
-use chains_core::{Result, density::LogDensity, dist::DiagGaussian};
+use chains_core::Result;
 
 /// `-(1 / (b D)) sum_b sum_t w_t ln p_t(target_t)`.
 ///
-/// The distribution holds steps t = 1 .. T one after the other, `(T * b, D)`. Denoising training
-/// (section 2.3.2) has `target_t = x` and `w_t = t / T`; the detached bound has `target_t = z_t` for
-/// t < T.
+/// The log densities are those of steps t = 1 .. T one after the other. Denoising training (section
+/// 2.3.2) has `target_t = x` and `w_t = t / T`; the detached bound has `target_t = z_t` for t < T.
 ///
 /// # Shapes
-/// `targets`: `(T * b, D)`; `weights`: T numbers; the result is a scalar.
+/// `log_prob`: `(T * b,)`; `weights`: T numbers; the result is a scalar, in nats for each of the `d`
+/// dimensions.
 ///
 /// # Errors
-/// [`chains_core::Error::Shape`] if the shapes differ.
-pub fn weighted_log_likelihood(
-    conditionals: &DiagGaussian,
-    targets: &Tensor,
-    weights: &[f64],
-) -> Result<Tensor> {
-    let log_prob = conditionals.log_prob(targets)?;
-    let (rows, d) = targets.dims2()?;
+/// If the number of weights does not divide the rows.
+pub fn weighted_log_likelihood(log_prob: &Tensor, d: usize, weights: &[f64]) -> Result<Tensor> {
     let steps = weights.len().max(1);
-    let b = rows / steps;
+    let b = log_prob.dims1()? / steps;
     let weights: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
-    let weights = Tensor::from_vec(weights, (steps, 1), targets.device())?;
+    let weights = Tensor::from_vec(weights, (steps, 1), log_prob.device())?;
     let weighted =
         log_prob.reshape((steps, b))?.broadcast_mul(&weights.to_dtype(log_prob.dtype())?)?;
     Ok((weighted.sum_all()? * (-1.0 / (b as f64 * d as f64)))?)

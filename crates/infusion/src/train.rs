@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use chains_core::{
     Error, Noise, Result,
     chain::{Step, TransitionOperator},
+    density::LogDensity,
     nn::Statistics,
     optim::Adam,
 };
@@ -70,15 +71,11 @@ fn stacked_loss(
     let passes = recorder.into_passes();
     let layers = passes.first().map_or(0, |pass| pass.values.len());
     let known = (0..layers)
-        .map(|layer| {
-            let parts: Vec<_> = passes.iter().map(|pass| &pass.values[layer]).collect();
-            Ok(Tensor::cat(&parts, 0)?)
-        })
-        .collect::<Result<Vec<_>>>()?;
+        .map(|layer| passes.iter().map(|pass| pass.values[layer].clone()).collect())
+        .collect::<Vec<_>>();
     let indices: Vec<usize> = (0..steps).collect();
     let network = model.network();
     let pass = network.pass(&inputs, &indices, Statistics::Batch, &known)?;
-    let conditionals = network.conditional(&pass, network.config().variance_floor)?;
     let (targets, weights) = match targets {
         Targets::Data => (Tensor::cat(&vec![x; steps], 0)?, increasing_weights(steps)),
         Targets::States { weighted } => {
@@ -88,7 +85,8 @@ fn stacked_loss(
             (Tensor::cat(&states, 0)?, weights)
         }
     };
-    weighted_log_likelihood(&conditionals, &targets, &weights)
+    let log_prob = network.log_prob(&pass, &targets, network.config().variance_floor)?;
+    weighted_log_likelihood(&log_prob, x.dim(1)?, &weights)
 }
 
 /// `-mean_b L / D` with back-propagation through the chain.
@@ -117,7 +115,7 @@ fn per_step(
     for t in 1..=steps {
         let share = t as f64 / steps as f64;
         let conditional = operator.conditional(&z, Step::at(t - 1))?;
-        let loss = weighted_log_likelihood(&conditional, x, &[1.0])?;
+        let loss = weighted_log_likelihood(&conditional.log_prob(x)?, x.dim(1)?, &[1.0])?;
         sum += share * descend(model, adam, learning_rate * share, &loss)?;
         if t < steps {
             z = chain.proposal(t, conditional.detach(), spike.clone())?.draw(noise)?.detach();

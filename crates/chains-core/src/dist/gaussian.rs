@@ -48,7 +48,7 @@ impl DiagGaussian {
     /// # Errors
     /// If the shapes differ.
     pub fn reparameterised(&self, e: &Tensor) -> Result<Tensor> {
-        Ok((&self.mean + self.variance.sqrt()?.mul(e)?)?)
+        ops::gaussian_draw(&self.mean, &self.variance, e)
     }
 
     /// The log density of every dimension, in nats.

@@ -131,6 +131,10 @@ impl DimensionMixture {
         if self.rate <= 0.0 {
             return Ok(Tensor::zeros(z.dim(0)?, z.dtype(), z.device())?);
         }
+        if self.masks == Masks::PerDimension && self.rate < 1.0 {
+            let [base, spike] = [&self.base, &self.spike].map(|law| [law.mean(), law.variance()]);
+            return ops::mixture_log_ratio(self.rate, base, spike, z);
+        }
         let base = self.decisions(&self.base.log_density(z)?)?;
         if self.rate >= 1.0 {
             let spike = self.decisions(&self.spike.log_density(z)?)?;

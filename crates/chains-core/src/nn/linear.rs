@@ -58,7 +58,7 @@ impl Linear {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] for another input or value.
-    pub fn forward_known(&self, x: &Tensor, value: &Tensor) -> Result<Tensor> {
+    pub fn forward_known(&self, x: &Tensor, value: &[Tensor]) -> Result<Tensor> {
         ops::linear_known(x, &self.weight, self.bias.as_ref(), value)
     }
 }

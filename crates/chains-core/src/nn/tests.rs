@@ -59,7 +59,7 @@ fn every_trainable_tensor_receives_a_gradient(device: &Device) -> Result<()> {
     let x = input("x", &[5, 4], device)?;
     check("linear", &s, &dense.forward(&x)?)?;
     let known = dense.forward(&x)?.detach();
-    check("linear with a known value", &s, &dense.forward_known(&x, &known)?)?;
+    check("linear with a known value", &s, &dense.forward_known(&x, &[known])?)?;
     let s = store(device);
     let conv = ConvTranspose2d::doubling(3, 2, true, 0.1, s.builder())?;
     check("convolution", &s, &conv.forward(&input("x", &[2, 3, 4, 5], device)?)?)?;

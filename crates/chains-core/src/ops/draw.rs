@@ -1,9 +1,43 @@
-//! Samples of a two-component mixture.
+//! Samples of Gaussians and of the mixture of two, and the price of the mixture.
 
 use candle_core::Tensor;
 
-use super::{build, fused, with_values};
+use super::{
+    build, fused,
+    gaussian::{density, row_sums},
+    log_add_exp::{log_add_exp, value},
+    with_values,
+};
 use crate::error::Result;
+
+/// `mean + sqrt(variance) e`, differentiable in mean and variance.
+///
+/// # Shapes
+/// All three and the result: the same; `e` is standard normal.
+///
+/// # Errors
+/// If the shapes differ.
+pub fn gaussian_draw(mean: &Tensor, variance: &Tensor, e: &Tensor) -> Result<Tensor> {
+    let operands = [mean, variance, e];
+    let same = operands.iter().all(|t| t.dims() == e.dims());
+    if !same || !fused(&operands) || operands.iter().any(|t| t.track_op()) {
+        return Ok((mean + variance.sqrt()?.mul(e)?)?);
+    }
+    let values = with_values(operands, |[means, variances, es]| {
+        Ok(build(
+            es.len(),
+            #[inline(always)]
+            |start, out| {
+                let operands = [means, variances, es].map(|v| &v[start..start + out.len()]);
+                for (i, out) in out.iter_mut().enumerate() {
+                    let [mean, variance, e] = operands.map(|values| values[i]);
+                    *out = mean + variance.sqrt() * e;
+                }
+            },
+        ))
+    })?;
+    Ok(Tensor::from_vec(values, e.shape(), e.device())?)
+}
 
 /// Where `u < rate` the sample `mean + sqrt(variance) e` of the spike, elsewhere that of the base;
 /// detached.
@@ -47,4 +81,46 @@ pub fn mixture_draw(
         ))
     })?;
     Ok(Tensor::from_vec(values, e.shape(), e.device())?)
+}
+
+/// `-sum ln(1 - rate + rate spike(z) / base(z))` over all axes but the first: the log density of the
+/// base minus that of the mixture, in nats, for `0 < rate < 1`.
+///
+/// From the difference of two densities, whose size may be far beyond the ratio's, and never above
+/// `-ln(1 - rate)` for an element. Accumulated in f64.
+///
+/// # Shapes
+/// `z`, and mean and variance of both Gaussians: `(b, ..event)`; the result `(b,)`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] if the shapes differ.
+pub fn mixture_log_ratio(
+    rate: f64,
+    base: [&Tensor; 2],
+    spike: [&Tensor; 2],
+    z: &Tensor,
+) -> Result<Tensor> {
+    let operands = [z, base[0], base[1], spike[0], spike[1]];
+    let same = operands.iter().all(|t| t.dims() == z.dims()) && z.rank() > 0;
+    if !same || !fused(&operands) || operands.iter().any(|t| t.track_op()) {
+        let [base, spike] =
+            [base, spike].map(|[mean, variance]| super::gaussian_log_density(z, mean, variance));
+        let infused = (spike? - base?)?.affine(1.0, rate.ln())?;
+        let own = infused.zeros_like()?.affine(1.0, (-rate).ln_1p())?;
+        let ratio = log_add_exp(&own, &infused)?.neg()?;
+        return Ok(if ratio.rank() > 1 { ratio.flatten_from(1)?.sum(1)? } else { ratio });
+    }
+    let (own, taken) = ((-rate).ln_1p() as f32, rate.ln() as f32);
+    let sums = with_values(operands, |operands| {
+        Ok(row_sums(
+            z.dim(0)?,
+            operands,
+            #[inline(always)]
+            |[z, base, base_variance, spike, spike_variance]| {
+                let base = density([z, base, base_variance]);
+                -value(own, density([z, spike, spike_variance]) - base + taken)
+            },
+        ))
+    })?;
+    Ok(Tensor::from_vec(sums, z.dim(0)?, z.device())?)
 }

@@ -60,13 +60,40 @@ struct Gaussian {
 }
 
 #[inline(always)]
-fn density([x, mean, variance]: [f32; 3]) -> f32 {
+pub(super) fn density([x, mean, variance]: [f32; 3]) -> f32 {
     let d = x - mean;
     -0.5 * (ln(2.0 * PI * variance) + d * d / variance)
 }
 
 /// Elements whose f32 sum joins the f64 sum of a row.
 const RUN: usize = 256;
+
+/// The sum over each of `b` rows of a function of the elements, accumulated in f64.
+#[inline(always)]
+pub(super) fn row_sums<const N: usize>(
+    b: usize,
+    operands: [&[f32]; N],
+    f: impl Fn([f32; N]) -> f32 + Sync,
+) -> Vec<f32> {
+    let d = operands[0].len() / b.max(1);
+    let mut out = vec![0.0; b];
+    out.par_iter_mut().with_min_len((GRAIN / d.max(1)).max(1)).enumerate().for_each(
+        |(row, out)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut sum = 0_f64;
+                    for start in (row * d..(row + 1) * d).step_by(RUN) {
+                        let run = start..(start + RUN).min((row + 1) * d);
+                        sum += f64::from(lane_sum(operands.map(|v| &v[run.clone()]), &f));
+                    }
+                    *out = sum as f32;
+                },
+            );
+        },
+    );
+    out
+}
 
 impl CustomOp3 for Gaussian {
     fn name(&self) -> &'static str {
@@ -97,23 +124,11 @@ impl CustomOp3 for Gaussian {
             return Ok((CpuStorage::F32(values), lx.shape().clone()));
         }
         let b = lx.dims()[0];
-        let d = xs.len() / b.max(1);
-        let mut out = vec![0.0; b];
-        out.par_iter_mut().with_min_len((GRAIN / d.max(1)).max(1)).enumerate().for_each(
-            |(row, out)| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let mut sum = 0_f64;
-                        for start in (row * d..(row + 1) * d).step_by(RUN) {
-                            let run = start..(start + RUN).min((row + 1) * d);
-                            let operands = [xs, ms, vs].map(|values| &values[run.clone()]);
-                            sum += f64::from(lane_sum(operands, density));
-                        }
-                        *out = sum as f32;
-                    },
-                );
-            },
+        let out = row_sums(
+            b,
+            [xs, ms, vs],
+            #[inline(always)]
+            |operands| density(operands),
         );
         Ok((CpuStorage::F32(out), b.into()))
     }

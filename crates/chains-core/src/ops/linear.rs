@@ -1,9 +1,10 @@
 //! The affine map.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+use rayon::prelude::*;
 
 use super::{
-    fused,
+    GRAIN, fused,
     kernel::{MatRef, product},
     slice, with_values,
 };
@@ -39,7 +40,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// second product. Where no fused kernel applies the value is computed again.
 ///
 /// # Shapes
-/// As [`linear`]; `value` is its result for these operands, `(b, out)`.
+/// As [`linear`]; `value` is its result for these operands, `(b, out)`, in any number of consecutive
+/// parts.
 ///
 /// # Errors
 /// [`Error::Shape`] if the operands do not fit.
@@ -47,21 +49,27 @@ pub fn linear_known(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    value: &Tensor,
+    value: &[Tensor],
 ) -> Result<Tensor> {
     check(x, weight, bias)?;
-    if value.dims() != [x.dims()[0], weight.dims()[0]] {
+    let (b, out) = (x.dims()[0], weight.dims()[0]);
+    let rows = |part: &Tensor| match part.dims() {
+        [rows, columns] if *columns == out => Some(*rows),
+        _ => None,
+    };
+    if value.iter().map(rows).sum::<Option<usize>>() != Some(b) {
         return Err(Error::Shape {
             what: "known value of a linear map",
-            expected: format!("({}, {})", x.dims()[0], weight.dims()[0]),
-            got: value.dims().to_vec(),
+            expected: format!("({b}, {out}) in parts of rows"),
+            got: value.iter().flat_map(|part| part.dims().to_vec()).collect(),
         });
     }
-    if !fused(&[x, weight, bias.unwrap_or(weight), value]) {
+    if !fused(&[x, weight, bias.unwrap_or(weight)]) || !value.iter().all(|part| fused(&[part])) {
         return linear(x, weight, bias);
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let op = Affine { known: Some(value.detach().contiguous()?) };
+    let known = value.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
+    let op = Affine { known: Some(known) };
     Ok(match bias {
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
         None => x.apply_op2(&weight, op)?,
@@ -88,8 +96,8 @@ fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
 
 #[derive(Default)]
 struct Affine {
-    /// The value, if it was computed before.
-    known: Option<Tensor>,
+    /// The value, if it was computed before, in parts.
+    known: Option<Vec<Tensor>>,
 }
 
 impl Affine {
@@ -101,7 +109,16 @@ impl Affine {
         axes: [usize; 3],
     ) -> candle_core::Result<Vec<f32>> {
         match &self.known {
-            Some(known) => with_values([known], |[values]| Ok(values.to_vec())),
+            Some(parts) => {
+                let mut out = Vec::with_capacity(axes[0] * axes[2]);
+                for part in parts {
+                    with_values([part], |[values]| {
+                        out.extend_from_slice(values);
+                        Ok(())
+                    })?;
+                }
+                Ok(out)
+            }
             None => Ok(Self::forward(x, weight, bias, axes)),
         }
     }
@@ -116,9 +133,12 @@ impl Affine {
         let mut y = vec![0.0; b * out];
         product(MatRef::new(x, b, inner), MatRef::new(weight, out, inner).t(), &mut y);
         if let Some(bias) = bias {
-            for row in y.chunks_exact_mut(out.max(1)) {
-                row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-            }
+            let out = out.max(1);
+            y.par_chunks_mut((GRAIN / out).max(1) * out).for_each(|rows| {
+                for row in rows.chunks_exact_mut(out) {
+                    row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+                }
+            });
         }
         y
     }
@@ -148,6 +168,20 @@ impl Affine {
             Ok((gx, gw))
         })
     }
+}
+
+/// The sum over rows of every one of `columns`.
+fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
+    let width = columns.max(1);
+    // A few blocks of rows, added in their order.
+    let block = (values.len() / width).div_ceil(8).max((GRAIN / width).max(1)) * width;
+    let add = |mut sum: Vec<f32>, row: &[f32]| {
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        sum
+    };
+    let part = |rows: &[f32]| rows.chunks_exact(width).fold(vec![0.0; columns], add);
+    let parts: Vec<_> = values.par_chunks(block).map(part).collect();
+    parts.iter().fold(vec![0.0; columns], |sum, part| add(sum, part))
 }
 
 impl CustomOp2 for Affine {
@@ -210,11 +244,7 @@ impl CustomOp3 for Affine {
         let gb = if bias.track_op() {
             let out = bias.dim(0)?;
             Some(with_values([grad], |[gs]| {
-                let mut sum = vec![0.0; out];
-                for row in gs.chunks_exact(out.max(1)) {
-                    sum.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
-                }
-                Tensor::from_vec(sum, out, bias.device())
+                Tensor::from_vec(column_sums(gs, out), out, bias.device())
             })?)
         } else {
             None

@@ -38,7 +38,7 @@ const LEAST: f64 = -1e38;
 
 /// The logarithm of the sum.
 #[inline(always)]
-fn value(a: f32, b: f32) -> f32 {
+pub(super) fn value(a: f32, b: f32) -> f32 {
     // A NaN in either operand becomes `high`.
     let (high, low) = if a >= b || a.is_nan() { (a, b) } else { (b, a) };
     let difference = low - high;

@@ -9,6 +9,7 @@ mod activation;
 mod conv;
 mod draw;
 mod gaussian;
+mod heads;
 mod kernel;
 mod layer_norm;
 mod linear;
@@ -28,8 +29,9 @@ use rayon::prelude::*;
 
 pub use activation::{elu, exp, leaky_relu, relu, scaled_sigmoid, sigmoid, silu, softplus, tanh};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d};
-pub use draw::mixture_draw;
+pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
+pub use heads::sigmoid_gaussian_log_prob;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_known};
 pub use log_add_exp::log_add_exp;

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{
     Result,
-    ops::{log_add_exp, mixture_draw, relu, scaled_sigmoid, sigmoid},
+    ops::{exp, log_add_exp, mixture_draw, relu, scaled_sigmoid, sigmoid},
     testing::{
         assert_agrees, assert_close, assert_differences, assert_thread_count_free,
         assert_untracked, evaluate, normal, on_devices, uniform, values, vector,
@@ -34,6 +34,7 @@ fn functions_of_one_argument_equal_the_composed_path(device: &Device) -> Result<
         assert_agrees("sigmoid", &|i| sigmoid(&i[0]), &x, device, 1e-6)?;
         assert_agrees("scaled sigmoid", &variance_head, &x, device, 1e-6)?;
         assert_agrees("relu", &|i| relu(&i[0]), &x, device, 1e-7)?;
+        assert_agrees("exp", &|i| exp(&i[0]), &x, device, 1e-6)?;
     }
     let transposed = |i: &[Tensor]| sigmoid(&i[0].t()?);
     assert_agrees("transposed", &transposed, &[normal("x", (3, 4))], device, 1e-6)
