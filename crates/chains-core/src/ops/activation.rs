@@ -38,8 +38,7 @@ pub fn exp(x: &Tensor) -> Result<Tensor> {
     apply(
         x,
         "exp",
-        #[inline(always)]
-        |x| math::exp(x),
+        math::exp,
         #[inline(always)]
         |_, y, g| g * y,
     )
@@ -56,8 +55,7 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     apply(
         x,
         "sigmoid",
-        #[inline(always)]
-        |x| logistic(x),
+        logistic,
         #[inline(always)]
         |_, y, g| g * y * (1.0 - y),
     )

@@ -46,11 +46,7 @@ impl Task {
     }
 
     /// Its runs of `values`, an example each.
-    fn runs<'a>(
-        self,
-        [_, b, c, s]: [usize; 4],
-        values: &'a [f32],
-    ) -> impl Iterator<Item = &'a [f32]> {
+    fn runs(self, [_, b, c, s]: [usize; 4], values: &[f32]) -> impl Iterator<Item = &[f32]> {
         (0..b).map(move |row| {
             let start = ((self.group * b + row) * c + self.from) * s;
             &values[start..start + self.channels() * s]
@@ -59,7 +55,7 @@ impl Task {
 }
 
 /// The runs of every task, to be written, in the order of [`Task::all`].
-fn runs_mut<'a>([_, b, c, s]: [usize; 4], out: &'a mut [f32]) -> Vec<Vec<&'a mut [f32]>> {
+fn runs_mut([_, b, c, s]: [usize; 4], out: &mut [f32]) -> Vec<Vec<&mut [f32]>> {
     let tile = if s == 1 { TILE } else { s };
     let each = (c * s).div_ceil(tile);
     let mut runs: Vec<Vec<&mut [f32]>> = Vec::new();
