@@ -20,6 +20,7 @@ pub mod optim;
 pub mod params;
 pub mod schedule;
 pub mod seed;
+pub mod tangent;
 #[cfg(test)]
 mod testing;
 pub mod train;
