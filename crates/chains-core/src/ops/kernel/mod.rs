@@ -1,8 +1,23 @@
-//! Raw kernels on host slices: products through `gemm`, split into fixed blocks over `rayon`.
+//! Raw kernels on host slices: products split into fixed blocks over `rayon`, by our own kernel
+//! where the processor has AVX-512 and through `gemm` elsewhere.
 //!
 //! The only module with `unsafe` code. Every public function here checks the lengths of its slices
 //! against the shape it is given before a pointer is formed.
 #![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(any(target_arch = "x86_64", test))]
+mod driver;
+#[cfg(any(target_arch = "x86_64", test))]
+mod pack;
+#[cfg(test)]
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+#[cfg(any(target_arch = "x86_64", test))]
+use std::ops::Range;
 
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -34,12 +49,20 @@ impl<'a> MatRef<'a> {
             ..self
         }
     }
+
+    /// The sub-matrix of these rows and columns.
+    #[cfg(any(target_arch = "x86_64", test))]
+    fn part(self, rows: Range<usize>, cols: Range<usize>) -> Self {
+        let start = rows.start * self.row_stride + cols.start * self.col_stride;
+        let data = &self.data[start.min(self.data.len())..];
+        Self { data, rows: rows.len(), cols: cols.len(), ..self }
+    }
 }
 
 /// A pointer that may cross threads because every task writes its own elements.
 #[derive(Clone, Copy)]
 struct SendPtr(*mut f32);
-// SAFETY: the tasks that share the pointer write disjoint rows or columns, see `product`.
+// SAFETY: the tasks that share the pointer write disjoint parts, see `by_gemm` and `driver`.
 unsafe impl Send for SendPtr {}
 unsafe impl Sync for SendPtr {}
 
@@ -51,8 +74,8 @@ impl SendPtr {
 
 /// `lhs * rhs` into the row-major `out`, every element overwritten.
 ///
-/// The longer side of the result is cut into blocks whose number depends on the shape alone, each
-/// computed by one thread, so the result has the same bits for any number of threads.
+/// The result is cut into blocks whose number depends on the shape alone, each computed by one
+/// thread, so the result has the same bits for any number of threads.
 pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     assert_eq!(k, rhs.rows, "inner dimensions");
@@ -64,6 +87,31 @@ pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
         out.fill(0.0);
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(micro) = avx512::Avx512::detect()
+        && pays(lhs, rhs)
+    {
+        driver::run(micro, lhs, rhs, out);
+        return;
+    }
+    by_gemm(lhs, rhs, out);
+}
+
+/// Whether the copies of [`driver`] are made up for by how often they are read.
+///
+/// `gemm` reads operands of few rows or columns where they lie, as long as their vectors are
+/// contiguous.
+#[cfg(target_arch = "x86_64")]
+fn pays(lhs: MatRef<'_>, rhs: MatRef<'_>) -> bool {
+    let enough = |len: usize, row_major: bool| len >= if row_major { 16 } else { 2 };
+    enough(lhs.rows, rhs.col_stride == 1)
+        && enough(rhs.cols, lhs.col_stride != 1)
+        && lhs.cols >= driver::LANES
+}
+
+/// [`product`] by blocks of the longer side of the result, each one call of `gemm`.
+fn by_gemm(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
+    let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     let long = m.max(n);
     let blocks = blocks(m, n, k);
     let size = long.div_ceil(blocks).next_multiple_of(16);
@@ -154,87 +202,4 @@ pub(crate) fn block_product(
 fn blocks(m: usize, n: usize, k: usize) -> usize {
     let flops = 2.0 * m as f64 * n as f64 * k as f64;
     ((flops / 5e7) as usize).clamp(1, 4)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn naive(lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<f32> {
-        let at = |m: &MatRef<'_>, i: usize, j: usize| {
-            f64::from(m.data[i * m.row_stride + j * m.col_stride])
-        };
-        let mut out = Vec::new();
-        for i in 0..lhs.rows {
-            for j in 0..rhs.cols {
-                out.push((0..lhs.cols).map(|p| at(&lhs, i, p) * at(&rhs, p, j)).sum::<f64>() as f32);
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn every_layout_agrees_with_the_definition() {
-        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (130, 20, 33), (20, 700, 90), (700, 300, 290)] {
-            let a: Vec<f32> = (0..m * k).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-            let b: Vec<f32> = (0..k * n).map(|i| ((i * 53 % 97) as f32 - 48.0) / 48.0).collect();
-            let pairs = [
-                (MatRef::new(&a, m, k), MatRef::new(&b, k, n)),
-                (MatRef::new(&a, k, m).t(), MatRef::new(&b, k, n)),
-                (MatRef::new(&a, m, k), MatRef::new(&b, n, k).t()),
-            ];
-            for (lhs, rhs) in pairs {
-                let mut out = vec![f32::NAN; m * n];
-                product(lhs, rhs, &mut out);
-                for (got, want) in out.iter().zip(naive(lhs, rhs)) {
-                    assert!((got - want).abs() <= 1e-5 * k as f32, "{m} {n} {k}: {got} {want}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn thread_count_does_not_matter() {
-        let (m, n, k) = (512, 300, 400);
-        let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
-        let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.53).cos()).collect();
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let mut out = vec![0.0; m * n];
-                product(MatRef::new(&a, m, k), MatRef::new(&b, k, n), &mut out);
-                out
-            })
-        };
-        assert_eq!(run(1), run(3));
-    }
-
-    #[test]
-    fn a_block_is_written_or_added_between_its_strides() {
-        for [m, n, k] in [[1, 1, 1], [16, 1, 3], [5, 7, 2], [64, 48, 130], [1, 9, 40], [33, 50, 17]]
-        {
-            let (ls, rs, os) = (m + 3, k + 2, m + 1);
-            let a: Vec<f32> = (0..k * ls).map(|i| (i as f32 * 0.37).sin()).collect();
-            let b: Vec<f32> = (0..n * rs).map(|i| (i as f32 * 0.53).cos()).collect();
-            for accumulate in [false, true] {
-                let old = if accumulate { 2.0 } else { f32::NAN };
-                let mut out = vec![old; n * os];
-                block_product((&mut out, os), (&a, ls), (&b, rs), [m, n, k], accumulate);
-                for (at, got) in out.iter().enumerate() {
-                    let (j, i) = (at / os, at % os);
-                    let sum: f32 = (0..k).map(|p| a[p * ls + i.min(m - 1)] * b[j * rs + p]).sum();
-                    let want = sum + if accumulate { 2.0 } else { 0.0 };
-                    let outside = i == m && got.to_bits() == old.to_bits();
-                    assert!(outside || (got - want).abs() <= 1e-5 * k as f32, "{m} {n} {k}: {at}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_inner_dimension_gives_zeros() {
-        let mut out = [1.0; 4];
-        product(MatRef::new(&[], 2, 0), MatRef::new(&[], 0, 2), &mut out);
-        assert_eq!(out, [0.0; 4]);
-    }
 }
