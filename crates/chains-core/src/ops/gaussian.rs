@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    GRAIN, build, fused,
+    GRAIN, build, build_rows, fused,
     math::ln,
     simd::{lane_sum, vectorised},
     slice, with_values,
@@ -192,24 +192,21 @@ fn gradient(
                 },
             ));
         }
-        let mut out = vec![0.0; n];
-        let rows = (GRAIN / shared).max(1);
-        out.par_chunks_mut(rows * shared).enumerate().for_each(|(block, out)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (row, out) in out.chunks_exact_mut(shared).enumerate() {
-                        let row = block * rows + row;
-                        let at = row * shared..(row + 1) * shared;
-                        let [xs, ms, vs] = [xs, ms, vs].map(|values| &values[at.clone()]);
-                        for (i, out) in out.iter_mut().enumerate() {
-                            *out = gs[row] * f(xs[i] - ms[i], vs[i]);
-                        }
+        Ok(build_rows(
+            n,
+            shared,
+            #[inline(always)]
+            |start, out| {
+                for (row, out) in out.chunks_exact_mut(shared).enumerate() {
+                    let row = start / shared + row;
+                    let at = row * shared..(row + 1) * shared;
+                    let [xs, ms, vs] = [xs, ms, vs].map(|values| &values[at.clone()]);
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = gs[row] * f(xs[i] - ms[i], vs[i]);
                     }
-                },
-            );
-        });
-        Ok(out)
+                }
+            },
+        ))
     })?;
     Tensor::from_vec(values, x.shape(), x.device()).map(Some)
 }

@@ -9,7 +9,7 @@ use super::{
     math::logistic,
     scaled_sigmoid, sigmoid,
     simd::vectorised,
-    slice, with_values,
+    slice, with_values, zeros,
 };
 use crate::error::{Error, Result};
 
@@ -84,7 +84,7 @@ impl CustomOp2 for Heads {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let Self { scale, floor, .. } = *self;
         let n = a.elem_count();
-        let mut out = [a, b].map(|head| vec![0.0; if head.track_op() { n } else { 0 }]);
+        let mut out = [a, b].map(|head| zeros(if head.track_op() { n } else { 0 }));
         let d = (n / a.dim(0)?.max(1)).max(1);
         let block = (GRAIN / d).max(1) * d;
         with_values([&self.x, a, b, grad], |[xs, means, variances, grads]| {

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    GRAIN, fused,
+    GRAIN, build_rows, fused,
     simd::{lane_sum, vectorised},
     slice, with_values,
 };
@@ -76,50 +76,42 @@ impl LayerNorm {
 
     fn forward(&self, xs: &[f32], gain: &[f32], shift: &[f32]) -> Vec<f32> {
         let d = gain.len();
-        let block = (GRAIN / d).max(1) * d;
-        let mut out = vec![0.0; xs.len()];
-        out.par_chunks_mut(block).zip(xs.par_chunks(block)).for_each(|(out, xs)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (out, xs) in out.chunks_exact_mut(d).zip(xs.chunks_exact(d)) {
-                        let (mean, scale) = self.moments(xs);
-                        let constants = gain.iter().zip(shift);
-                        for ((y, x), (gain, shift)) in out.iter_mut().zip(xs).zip(constants) {
-                            *y = (x - mean) * scale * gain + shift;
-                        }
+        build_rows(
+            xs.len(),
+            d,
+            #[inline(always)]
+            |start, out| {
+                for (out, xs) in out.chunks_exact_mut(d).zip(xs[start..].chunks_exact(d)) {
+                    let (mean, scale) = self.moments(xs);
+                    let constants = gain.iter().zip(shift);
+                    for ((y, x), (gain, shift)) in out.iter_mut().zip(xs).zip(constants) {
+                        *y = (x - mean) * scale * gain + shift;
                     }
-                },
-            );
-        });
-        out
+                }
+            },
+        )
     }
 
     fn input_grad(&self, xs: &[f32], gain: &[f32], grads: &[f32]) -> Vec<f32> {
         let d = gain.len();
-        let block = (GRAIN / d).max(1) * d;
-        let mut out = vec![0.0; xs.len()];
-        let operands = xs.par_chunks(block).zip(grads.par_chunks(block));
-        out.par_chunks_mut(block).zip(operands).for_each(|(out, (xs, grads))| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    let operands = xs.chunks_exact(d).zip(grads.chunks_exact(d));
-                    for (out, (xs, grads)) in out.chunks_exact_mut(d).zip(operands) {
-                        let (mean, scale) = self.moments(xs);
-                        let plain = lane_sum([grads, gain], |[g, gain]| g * gain) / d as f32;
-                        let along =
-                            lane_sum([grads, gain, xs], |[g, gain, x]| g * gain * (x - mean));
-                        let along = along * scale * scale / d as f32;
-                        let operands = xs.iter().zip(grads.iter().zip(gain));
-                        for (out, (x, (g, gain))) in out.iter_mut().zip(operands) {
-                            *out = scale * (g * gain - plain - (x - mean) * along);
-                        }
+        build_rows(
+            xs.len(),
+            d,
+            #[inline(always)]
+            |start, out| {
+                let operands = xs[start..].chunks_exact(d).zip(grads[start..].chunks_exact(d));
+                for (out, (xs, grads)) in out.chunks_exact_mut(d).zip(operands) {
+                    let (mean, scale) = self.moments(xs);
+                    let plain = lane_sum([grads, gain], |[g, gain]| g * gain) / d as f32;
+                    let along = lane_sum([grads, gain, xs], |[g, gain, x]| g * gain * (x - mean));
+                    let along = along * scale * scale / d as f32;
+                    let operands = xs.iter().zip(grads.iter().zip(gain));
+                    for (out, (x, (g, gain))) in out.iter_mut().zip(operands) {
+                        *out = scale * (g * gain - plain - (x - mean) * along);
                     }
-                },
-            );
-        });
-        out
+                }
+            },
+        )
     }
 
     /// Gradients of gain and shift: the sums of `grad * normalised x` and of `grad`.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{
     GRAIN, fused,
     kernel::{MatRef, product},
-    slice, with_values,
+    slice, with_values, zeros,
 };
 use crate::error::{Error, Result};
 
@@ -130,7 +130,7 @@ impl Affine {
         bias: Option<&[f32]>,
         [b, inner, out]: [usize; 3],
     ) -> Vec<f32> {
-        let mut y = vec![0.0; b * out];
+        let mut y = zeros(b * out);
         product(MatRef::new(x, b, inner), MatRef::new(weight, out, inner).t(), &mut y);
         if let Some(bias) = bias {
             let out = out.max(1);
@@ -152,14 +152,14 @@ impl Affine {
         with_values([x, weight, grad], |[xs, ws, gs]| {
             let gs = MatRef::new(gs, b, out);
             let gx = if x.track_op() {
-                let mut gx = vec![0.0; b * inner];
+                let mut gx = zeros(b * inner);
                 product(gs, MatRef::new(ws, out, inner), &mut gx);
                 Some(Tensor::from_vec(gx, (b, inner), x.device())?)
             } else {
                 None
             };
             let gw = if weight.track_op() {
-                let mut gw = vec![0.0; out * inner];
+                let mut gw = zeros(out * inner);
                 product(gs.t(), MatRef::new(xs, b, inner), &mut gw);
                 Some(Tensor::from_vec(gw, (out, inner), x.device())?)
             } else {

@@ -78,19 +78,35 @@ fn with_values<const N: usize, R>(
 const GRAIN: usize = 16_384;
 
 /// Fills a new vector of `n` elements in parallel blocks, compiled as [`simd::vectorised`] does; `f`
-/// gets the index of the first element of a block.
+/// gets the index of the first element of a block, which is zeroed.
 #[inline(always)]
 fn build(n: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; n];
-    for_blocks(
-        &mut out,
+    build_rows(
+        n,
+        1,
         #[inline(always)]
         |start, block| f(start, block),
-    );
-    out
+    )
 }
 
-/// [`build`] on a slice that exists.
+/// [`build`] in blocks of whole rows of `row` elements.
+#[inline(always)]
+fn build_rows(n: usize, row: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let row = row.max(1);
+    kernel::fresh(n, (GRAIN / row).max(1) * row, |start, block| {
+        simd::vectorised(
+            #[inline(always)]
+            || f(start, block),
+        );
+    })
+}
+
+/// `n` zeros, written in parallel.
+fn zeros(n: usize) -> Vec<f32> {
+    kernel::fresh(n, GRAIN, |_, _| ())
+}
+
+/// As [`build`], on a slice that exists.
 #[inline(always)]
 fn for_blocks(out: &mut [f32], f: impl Fn(usize, &mut [f32]) + Sync) {
     let one = |(index, block): (usize, &mut [f32])| {

@@ -1,9 +1,8 @@
 //! Doubling and halving of maps.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
-use rayon::prelude::*;
 
-use super::{GRAIN, fused, simd::vectorised, slice, with_values};
+use super::{build_rows, fused, slice, with_values};
 use crate::error::{Error, Result};
 
 /// Every pixel four times, in a square: nearest-neighbour upsampling by two.
@@ -84,23 +83,17 @@ fn planes(
     [input, output]: [usize; 2],
     f: impl Fn(&[f32], &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let planes = values.len() / input;
-    let mut out = vec![0.0; planes * output];
-    let group = (GRAIN / input.max(output)).max(1);
-    out.par_chunks_mut(group * output).zip(values.par_chunks(group * input)).for_each(
-        |(out, values)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    let pairs = out.chunks_exact_mut(output).zip(values.chunks_exact(input));
-                    for (out, values) in pairs {
-                        f(values, out);
-                    }
-                },
-            );
+    build_rows(
+        values.len() / input * output,
+        output,
+        #[inline(always)]
+        |start, out| {
+            let values = values[start / output * input..].chunks_exact(input);
+            for (out, values) in out.chunks_exact_mut(output).zip(values) {
+                f(values, out);
+            }
         },
-    );
-    out
+    )
 }
 
 /// `scale` times every small pixel into its square of the large plane, whose odd rest is zero.
@@ -193,6 +186,26 @@ fn beats(b: f32, a: f32) -> bool {
     b > a || (b.is_nan() && !a.is_nan())
 }
 
+/// The gradient of every square to the first of its maxima, row by row, in a plane of zeros.
+#[inline(always)]
+fn to_first_maxima(x: &[f32], grads: &[f32], w: usize, out: &mut [f32]) {
+    let rows = x.chunks_exact(2 * w).zip(grads.chunks_exact(w / 2));
+    for (out, (x, grads)) in out.chunks_exact_mut(2 * w).zip(rows) {
+        let ((upper, lower), (out_upper, out_lower)) = (x.split_at(w), out.split_at_mut(w));
+        let squares = upper.chunks_exact(2).zip(lower.chunks_exact(2)).zip(grads);
+        let outs = out_upper.chunks_exact_mut(2).zip(out_lower.chunks_exact_mut(2));
+        for ((out_a, out_b), ((a, b), g)) in outs.zip(squares) {
+            let (second, fourth) = (beats(a[1], a[0]), beats(b[1], b[0]));
+            let high = if second { a[1] } else { a[0] };
+            let below = beats(if fourth { b[1] } else { b[0] }, high);
+            out_a[0] = if !below && !second { *g } else { 0.0 };
+            out_a[1] = if !below && second { *g } else { 0.0 };
+            out_b[0] = if below && !fourth { *g } else { 0.0 };
+            out_b[1] = if below && fourth { *g } else { 0.0 };
+        }
+    }
+}
+
 impl CustomOp1 for MaxPool {
     fn name(&self) -> &'static str {
         "max_pool2"
@@ -217,21 +230,18 @@ impl CustomOp1 for MaxPool {
         let (_, _, h, w) = x.dims4()?;
         let (len, small) = (h * w, (h / 2) * (w / 2));
         let gx = with_values([x, grad], |[xs, gs]| {
-            let mut out = vec![0.0; xs.len()];
-            let operands = xs.par_chunks(len).zip(gs.par_chunks(small));
-            out.par_chunks_mut(len).zip(operands).for_each(|(out, (x, g))| {
-                for (i, g) in g.iter().enumerate() {
-                    let first = i / (w / 2) * 2 * w + i % (w / 2) * 2;
-                    let mut best = first;
-                    for at in [first + 1, first + w, first + w + 1] {
-                        if beats(x[at], x[best]) {
-                            best = at;
-                        }
+            Ok(build_rows(
+                xs.len(),
+                len,
+                #[inline(always)]
+                |start, out| {
+                    let (xs, gs) = (&xs[start..], &gs[start / len * small..]);
+                    let operands = xs.chunks_exact(len).zip(gs.chunks_exact(small));
+                    for (out, (x, g)) in out.chunks_exact_mut(len).zip(operands) {
+                        to_first_maxima(x, g, w, out);
                     }
-                    out[best] = *g;
-                }
-            });
-            Ok(out)
+                },
+            ))
         })?;
         tensor(gx, x)
     }

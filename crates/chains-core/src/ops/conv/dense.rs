@@ -13,7 +13,7 @@ use super::{
     patches::{Patches, SLACK},
     tasks::{Piece, Scratch, Tasks, panels, pieces, sized},
 };
-use crate::ops::{kernel::block_product, simd::vectorised};
+use crate::ops::{kernel::block_product, simd::vectorised, zeros};
 
 /// Positions of a panel, the height of the kernel of `gemm`.
 const PANEL: usize = 64;
@@ -75,7 +75,7 @@ pub(super) fn forward(
     let patches = Patches::new(*g);
     let (depth, positions, c) = (g.depth(), g.positions(), g.image[0]);
     let offsets = patches.offsets(c);
-    let mut out = vec![0.0; g.batch * g.map_len()];
+    let mut out = zeros(g.batch * g.map_len());
     let tasks = Tasks::new(g, g.map[0]);
     tasks.run(&mut out, [g.map[0], positions], |first, channel, out| {
         Scratch::with(|Scratch { phases: buffer, columns, tile, runs, .. }| {
@@ -138,7 +138,7 @@ pub(super) fn image_gradient(
     let plane = patches.plane();
     let tasks = Tasks::new(g, c);
     let weight = &turned(weight, [o, c, taps], tasks.part, &patches);
-    let mut out = vec![0.0; g.batch * g.image_len()];
+    let mut out = zeros(g.batch * g.image_len());
     tasks.run(&mut out, [c, h * w], |first, channel, out| {
         Scratch::with(|Scratch { phases, columns, tile, runs, .. }| {
             let parts = (out.len() / (h * w)).min(tasks.part);

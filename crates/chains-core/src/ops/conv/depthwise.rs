@@ -7,6 +7,7 @@ use super::{
     geometry::Geometry,
     patches::{Patches, SLACK},
 };
+use crate::ops::zeros;
 
 /// One channel of one image; a kernel is then a list of distances in the padded phases.
 struct Plane {
@@ -93,7 +94,7 @@ pub(super) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let mut out = vec![0.0; g.batch * g.map_len()];
+    let mut out = zeros(g.batch * g.map_len());
     tasks(&Forward { plane: Plane::new(g), image, weight, bias }, &mut out, g.positions());
     out
 }
@@ -166,7 +167,7 @@ pub(super) fn image_gradient(g: &Geometry, map: &[f32], weight: &[f32]) -> Vec<f
         let weight: Vec<f32> = weight.chunks_exact(g.taps()).flat_map(turn).collect();
         return forward(&mirror, map, &weight, None);
     }
-    let mut out = vec![0.0; g.batch * g.image_len()];
+    let mut out = zeros(g.batch * g.image_len());
     let len = g.image[1] * g.image[2];
     tasks(&ImageGradient { plane: Plane::new(g), map, weight }, &mut out, len);
     out

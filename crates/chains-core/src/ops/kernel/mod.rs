@@ -9,6 +9,7 @@
 mod avx512;
 #[cfg(any(target_arch = "x86_64", test))]
 mod driver;
+mod fresh;
 #[cfg(any(target_arch = "x86_64", test))]
 mod pack;
 #[cfg(test)]
@@ -21,6 +22,8 @@ use std::ops::Range;
 
 use gemm::Parallelism;
 use rayon::prelude::*;
+
+pub(crate) use fresh::fresh;
 
 /// A read-only matrix in a slice: element `(i, j)` is at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy)]

@@ -9,8 +9,9 @@ use rayon::prelude::*;
 
 use super::{
     super::{
-        GRAIN,
+        build_rows,
         simd::{lane_sum, vectorised},
+        zeros,
     },
     NormOptions,
 };
@@ -193,40 +194,33 @@ impl Passes<'_> {
     pub(super) fn forward(&self, xs: &[f32]) -> Vec<f32> {
         let [_, b, c, s] = self.axes;
         let floor = if self.options.relu { 0.0 } else { f32::NEG_INFINITY };
-        let mut out = vec![0.0; xs.len()];
-        if out.is_empty() {
-            return out;
-        }
-        let rows = (GRAIN / (c * s)).max(1);
-        let block = rows * c * s;
-        out.par_chunks_mut(block).zip(xs.par_chunks(block)).enumerate().for_each(
-            |(index, (out, xs))| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let pairs = out.chunks_exact_mut(c * s).zip(xs.chunks_exact(c * s));
-                        for (row, (out, xs)) in pairs.enumerate() {
-                            let first = (index * rows + row) / b * c;
-                            if s == 1 {
-                                let channels = self.channels(first..first + c);
-                                for (i, (y, x)) in out.iter_mut().zip(xs).enumerate() {
-                                    *y = channels.at(i).clipped(*x, floor);
-                                }
-                                continue;
-                            }
-                            let maps = out.chunks_exact_mut(s).zip(xs.chunks_exact(s));
-                            for (i, (out, xs)) in maps.enumerate() {
-                                let channel = self.channels(first + i..first + i + 1).at(0);
-                                for (y, x) in out.iter_mut().zip(xs) {
-                                    *y = channel.clipped(*x, floor);
-                                }
-                            }
+        let row = c * s;
+        build_rows(
+            xs.len(),
+            row,
+            #[inline(always)]
+            |start, out| {
+                let rows = out.chunks_exact_mut(row).zip(xs[start..].chunks_exact(row));
+                for (index, (out, xs)) in rows.enumerate() {
+                    let first = (start / row + index) / b * c;
+                    if s == 1 {
+                        let channels = self.channels(first..first + c);
+                        for (i, (y, x)) in out.iter_mut().zip(xs).enumerate() {
+                            *y = channels.at(i).clipped(*x, floor);
                         }
-                    },
-                );
+                        continue;
+                    }
+                    for (i, (out, xs)) in
+                        out.chunks_exact_mut(s).zip(xs.chunks_exact(s)).enumerate()
+                    {
+                        let channel = self.channels(first + i..first + i + 1).at(0);
+                        for (y, x) in out.iter_mut().zip(xs) {
+                            *y = channel.clipped(*x, floor);
+                        }
+                    }
+                }
             },
-        );
-        out
+        )
     }
 
     /// Gradients of the input, if wanted, and of gain and shift: the sums of
@@ -237,7 +231,7 @@ impl Passes<'_> {
         grads: &[f32],
         input: bool,
     ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
-        let mut out = vec![0.0; if input { xs.len() } else { 0 }];
+        let mut out = zeros(if input { xs.len() } else { 0 });
         let tasks = Task::all(self.axes);
         let mut runs = if out.is_empty() { Vec::new() } else { runs_mut(self.axes, &mut out) };
         runs.resize_with(tasks.len(), Vec::new);
