@@ -130,27 +130,31 @@ impl OperatorNetwork {
                 });
             }
         };
-        let mut h = z.reshape((g * b, self.config.dim()))?;
+        // Dense layers take the states as they are; a reshape would cost a pass over the gradients.
+        let mut h = z.clone();
         let layers = self.hidden.len();
         let mut values = Vec::with_capacity(layers + 2);
         let mut moments = Vec::with_capacity(layers);
         for (index, hidden) in self.hidden.iter().enumerate() {
-            let y = hidden.layer.forward(&h, known.get(index))?;
+            let mut y = hidden.layer.forward(&h, known.get(index))?;
             values.push(y.clone());
-            let mut grouped = vec![g, b];
-            grouped.extend_from_slice(&y.dims()[1..]);
-            let (y, used) = hidden.norm.forward(&y.reshape(grouped)?, steps, statistics)?;
-            moments.push(used);
-            let mut flat = vec![g * b];
-            match hidden.reshape {
-                Some(shape) => flat.extend(shape),
-                None => flat.extend_from_slice(&y.dims()[2..]),
+            if let Layer::Deconv(_) = hidden.layer {
+                y = y.reshape([&[g, b], &y.dims()[1..]].concat())?;
             }
-            h = y.reshape(flat)?;
+            let (y, used) = hidden.norm.forward(&y, steps, statistics)?;
+            moments.push(used);
+            h = match (&hidden.layer, hidden.reshape) {
+                (Layer::Deconv(_), _) => y.flatten(0, 1)?,
+                (Layer::Dense(_), Some([c, h, w])) => y.reshape((g * b, c, h, w))?,
+                (Layer::Dense(_), None) => y,
+            };
         }
         for (index, head) in [&self.mean_head, &self.variance_head].into_iter().enumerate() {
             let y = head.forward(&h, known.get(layers + index))?;
-            values.push(y.reshape((g * b, self.config.dim()))?);
+            values.push(match head {
+                Layer::Dense(_) => y,
+                Layer::Deconv(_) => y.reshape((g, b, self.config.dim()))?,
+            });
         }
         Ok(Pass { values, moments })
     }
@@ -161,13 +165,14 @@ impl OperatorNetwork {
     /// Of the tensor library.
     pub fn conditional(&self, pass: &Pass, floor: f64) -> Result<DiagGaussian> {
         let [mean, variance] = pass.heads()?;
-        heads(mean, variance, self.config.variance_scale, floor)
+        heads(&mean.flatten(0, 1)?, &variance.flatten(0, 1)?, self.config.variance_scale, floor)
     }
 
-    /// The log density of `x` under [`OperatorNetwork::conditional`], `(steps.len() * b,)`.
+    /// The log density of `x` under the Gaussians of a pass.
     ///
     /// # Shapes
-    /// `x`: `(steps.len() * b, D)`.
+    /// `x`: `(steps.len(), b, D)`, or `(b, D)` for the same target at every step; the result
+    /// `(steps.len(), b)`.
     ///
     /// # Errors
     /// [`Error::Shape`] for another target.
@@ -185,8 +190,8 @@ impl OperatorNetwork {
 /// One pass through the network.
 #[derive(Clone, Debug)]
 pub struct Pass {
-    /// The result of every affine map: hidden layers, mean head, variance head; rows are steps times
-    /// batch.
+    /// The result of every affine map: hidden layers and both heads, `(steps, b, units)`; maps between
+    /// them `(steps * b, c, h, w)`.
     pub values: Vec<Tensor>,
     /// The moments that normalised each hidden layer, `(steps, units)`.
     pub moments: Vec<BatchMoments>,

@@ -5,22 +5,20 @@ use chains_core::Result;
 
 /// `-(1 / (b D)) sum_b sum_t w_t ln p_t(target_t)`.
 ///
-/// The log densities are those of steps t = 1 .. T one after the other. Denoising training (section
-/// 2.3.2) has `target_t = x` and `w_t = t / T`; the detached bound has `target_t = z_t` for t < T.
+/// The log densities are those of steps t = 1 .. T. Denoising training (section 2.3.2) has
+/// `target_t = x` and `w_t = t / T`; the detached bound has `target_t = z_t` for t < T.
 ///
 /// # Shapes
-/// `log_prob`: `(T * b,)`; `weights`: T numbers; the result is a scalar, in nats for each of the `d`
+/// `log_prob`: `(T, b)`; `weights`: T numbers; the result is a scalar, in nats for each of the `d`
 /// dimensions.
 ///
 /// # Errors
-/// If the number of weights does not divide the rows.
+/// If there are not T weights.
 pub fn weighted_log_likelihood(log_prob: &Tensor, d: usize, weights: &[f64]) -> Result<Tensor> {
-    let steps = weights.len().max(1);
-    let b = log_prob.dims1()? / steps;
-    let weights: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
-    let weights = Tensor::from_vec(weights, (steps, 1), log_prob.device())?;
-    let weighted =
-        log_prob.reshape((steps, b))?.broadcast_mul(&weights.to_dtype(log_prob.dtype())?)?;
+    let b = log_prob.dim(1)?;
+    let narrow: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
+    let column = Tensor::from_vec(narrow, (weights.len(), 1), log_prob.device())?;
+    let weighted = log_prob.broadcast_mul(&column.to_dtype(log_prob.dtype())?)?;
     Ok((weighted.sum_all()? * (-1.0 / (b as f64 * d as f64)))?)
 }
 

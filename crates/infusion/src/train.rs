@@ -77,12 +77,12 @@ fn stacked_loss(
     let network = model.network();
     let pass = network.pass(&inputs, &indices, Statistics::Batch, &known)?;
     let (targets, weights) = match targets {
-        Targets::Data => (Tensor::cat(&vec![x; steps], 0)?, increasing_weights(steps)),
+        Targets::Data => (x.clone(), increasing_weights(steps)),
         Targets::States { weighted } => {
             states.remove(0);
             states.push(x.clone());
             let weights = if weighted { increasing_weights(steps) } else { vec![1.0; steps] };
-            (Tensor::cat(&states, 0)?, weights)
+            (Tensor::stack(&states, 0)?, weights)
         }
     };
     let log_prob = network.log_prob(&pass, &targets, network.config().variance_floor)?;
@@ -115,7 +115,8 @@ fn per_step(
     for t in 1..=steps {
         let share = t as f64 / steps as f64;
         let conditional = operator.conditional(&z, Step::at(t - 1))?;
-        let loss = weighted_log_likelihood(&conditional.log_prob(x)?, x.dim(1)?, &[1.0])?;
+        let loss =
+            weighted_log_likelihood(&conditional.log_prob(x)?.unsqueeze(0)?, x.dim(1)?, &[1.0])?;
         sum += share * descend(model, adam, learning_rate * share, &loss)?;
         if t < steps {
             z = chain.proposal(t, conditional.detach(), spike.clone())?.draw(noise)?.detach();

@@ -119,7 +119,7 @@ fn small_networks_of_the_image_kind_keep_the_event() -> Result<()> {
         let z = Tensor::zeros((2, 3, config.dim()), DType::F32, &Device::Cpu)?;
         let pass = network.pass(&z, &[0, 1], Statistics::Batch, &[])?;
         // Maps of 4 x 4, 8 x 8, ..; then both heads.
-        assert_eq!(pass.values[0].dims(), [6, widths[0] * 16]);
+        assert_eq!(pass.values[0].dims(), [2, 3, widths[0] * 16]);
         for (index, channels) in widths.iter().enumerate().skip(1) {
             let side = 4 << index;
             assert_eq!(pass.values[index].dims(), [6, *channels, side, side]);

@@ -46,7 +46,7 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    /// `(b, input)` -> `(b, output)`.
+    /// `(.., input)` -> `(.., output)`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] for another input.

@@ -111,9 +111,10 @@ pub fn mixture_log_ratio(
         return Ok(if ratio.rank() > 1 { ratio.flatten_from(1)?.sum(1)? } else { ratio });
     }
     let (own, taken) = ((-rate).ln_1p() as f32, rate.ln() as f32);
+    let b = z.dim(0)?;
     let sums = with_values(operands, |operands| {
         Ok(row_sums(
-            z.dim(0)?,
+            [b, z.elem_count() / b.max(1)],
             operands,
             #[inline(always)]
             |[z, base, base_variance, spike, spike_variance]| {
@@ -122,5 +123,5 @@ pub fn mixture_log_ratio(
             },
         ))
     })?;
-    Ok(Tensor::from_vec(sums, z.dim(0)?, z.device())?)
+    Ok(Tensor::from_vec(sums, b, z.device())?)
 }

@@ -68,31 +68,33 @@ pub(super) fn density([x, mean, variance]: [f32; 3]) -> f32 {
 /// Elements whose f32 sum joins the f64 sum of a row.
 const RUN: usize = 256;
 
-/// The sum over each of `b` rows of a function of the elements, accumulated in f64.
+/// The sum over each of `rows` rows of `d` elements of a function of the elements, accumulated in
+/// f64. An operand of fewer rows is repeated.
 #[inline(always)]
 pub(super) fn row_sums<const N: usize>(
-    b: usize,
+    [rows, d]: [usize; 2],
     operands: [&[f32]; N],
     f: impl Fn([f32; N]) -> f32 + Copy + Sync,
 ) -> Vec<f32> {
-    let d = operands[0].len() / b.max(1);
-    let mut out = vec![0.0; b];
-    out.par_iter_mut().with_min_len((GRAIN / d.max(1)).max(1)).enumerate().for_each(
-        |(row, out)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    let mut sum = 0_f64;
-                    for start in (row * d..(row + 1) * d).step_by(RUN) {
-                        let run = start..(start + RUN).min((row + 1) * d);
-                        // A copy: `&f` is called through a function that is not inlined.
-                        sum += f64::from(lane_sum(operands.map(|v| &v[run.clone()]), f));
-                    }
-                    *out = sum as f32;
-                },
-            );
-        },
-    );
+    let mut out = vec![0.0; rows];
+    if d == 0 {
+        return out;
+    }
+    out.par_iter_mut().with_min_len((GRAIN / d).max(1)).enumerate().for_each(|(row, out)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                let values = operands.map(|values| &values[row * d % values.len()..][..d]);
+                let mut sum = 0_f64;
+                for start in (0..d).step_by(RUN) {
+                    let run = start..(start + RUN).min(d);
+                    // A copy: `&f` is called through a function that is not inlined.
+                    sum += f64::from(lane_sum(values.map(|v| &v[run.clone()]), f));
+                }
+                *out = sum as f32;
+            },
+        );
+    });
     out
 }
 
@@ -125,7 +127,7 @@ impl CustomOp3 for Gaussian {
             return Ok((CpuStorage::F32(values), lx.shape().clone()));
         }
         let b = lx.dims()[0];
-        let out = row_sums(b, [xs, ms, vs], density);
+        let out = row_sums([b, xs.len() / b.max(1)], [xs, ms, vs], density);
         Ok((CpuStorage::F32(out), b.into()))
     }
 

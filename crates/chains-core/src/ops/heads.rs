@@ -1,11 +1,11 @@
 //! The Gaussian of two squashed heads, with its log density and gradient in one pass each.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
     GRAIN, fused,
-    gaussian::{density, gaussian_log_prob, row_sums},
+    gaussian::{density, gaussian_log_density, row_sums},
     math::logistic,
     scaled_sigmoid, sigmoid,
     simd::vectorised,
@@ -13,30 +13,35 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// `ln N(x; sigmoid(a), scale * sigmoid(b) + floor)` summed over all axes but the first, in nats.
+/// `ln N(x; sigmoid(a), scale * sigmoid(b) + floor)` summed over the last axis, in nats.
 ///
-/// The same as `gaussian_log_prob(x, sigmoid(a), scaled_sigmoid(b, scale, floor))` without the four
-/// tensors and four gradients in between. No gradient flows to `x`, unless it tracks one.
+/// The same as the sum of `gaussian_log_density(x, sigmoid(a), scaled_sigmoid(b, scale, floor))`
+/// without the tensors and gradients in between. No gradient flows to `x`, unless it tracks one.
 ///
 /// # Shapes
-/// `x`, `a`, `b`: `(rows, ..event)`; the result `(rows,)`.
+/// `a`, `b`: `(.., d)`; `x`: the same, or without some of the first axes, over which it is repeated;
+/// the result `(..)`.
 ///
 /// # Errors
-/// [`Error::Shape`] if the shapes differ or are scalars.
+/// [`Error::Shape`] if the shapes do not fit.
 pub fn sigmoid_gaussian_log_prob(
     x: &Tensor,
     a: &Tensor,
     b: &Tensor,
     [scale, floor]: [f64; 2],
 ) -> Result<Tensor> {
-    for (what, tensor) in [("raw mean", a), ("raw variance", b)] {
-        if tensor.dims() != x.dims() || x.rank() == 0 {
-            let (expected, got) = (format!("{:?}", x.dims()), tensor.dims().to_vec());
-            return Err(Error::Shape { what, expected, got });
-        }
+    if x.rank() == 0 || !a.dims().ends_with(x.dims()) {
+        let (expected, got) = (format!("the last axes of {:?}", a.dims()), x.dims().to_vec());
+        return Err(Error::Shape { what: "target of the heads", expected, got });
+    }
+    if a.dims() != b.dims() {
+        let (expected, got) = (format!("{:?}", a.dims()), b.dims().to_vec());
+        return Err(Error::Shape { what: "raw variance", expected, got });
     }
     if x.track_op() || !fused(&[x, a, b]) {
-        return gaussian_log_prob(x, &sigmoid(a)?, &scaled_sigmoid(b, scale, floor)?);
+        let variance = scaled_sigmoid(b, scale, floor)?;
+        let x = x.broadcast_as(a.shape())?;
+        return Ok(gaussian_log_density(&x, &sigmoid(a)?, &variance)?.sum(D::Minus1)?);
     }
     let (scale, floor) = (scale as f32, floor as f32);
     let op = Heads { x: x.contiguous()?, scale, floor };
@@ -63,16 +68,20 @@ impl CustomOp2 for Heads {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (means, variances) = (slice(a, la)?, slice(b, lb)?);
         let Self { scale, floor, .. } = *self;
-        let rows = la.dims()[0];
+        let (d, leading) = match la.dims() {
+            [leading @ .., d] => (*d, leading),
+            [] => (1, &[][..]),
+        };
+        let rows = leading.iter().product();
         let out = with_values([&self.x], |[xs]| {
             Ok(row_sums(
-                rows,
+                [rows, d],
                 [xs, means, variances],
                 #[inline(always)]
                 |[x, a, b]| density([x, logistic(a), scale * logistic(b) + floor]),
             ))
         })?;
-        Ok((CpuStorage::F32(out), rows.into()))
+        Ok((CpuStorage::F32(out), leading.into()))
     }
 
     fn bwd(
@@ -85,7 +94,7 @@ impl CustomOp2 for Heads {
         let Self { scale, floor, .. } = *self;
         let n = a.elem_count();
         let mut out = [a, b].map(|head| zeros(if head.track_op() { n } else { 0 }));
-        let d = (n / a.dim(0)?.max(1)).max(1);
+        let d = a.dim(D::Minus1)?.max(1);
         let block = (GRAIN / d).max(1) * d;
         with_values([&self.x, a, b, grad], |[xs, means, variances, grads]| {
             let [ga, gb] = &mut out;
@@ -97,8 +106,8 @@ impl CustomOp2 for Heads {
                         let start = index * block;
                         for from in (start..(start + block).min(n)).step_by(d) {
                             let grad = grads[from / d];
-                            let at = from..from + d;
-                            let rows = [xs, means, variances].map(|values| &values[at.clone()]);
+                            let rows = [xs, means, variances]
+                                .map(|values| &values[from % values.len()..][..d]);
                             let part = from - start..from - start + d;
                             if let Some(out) = ga.get_mut(part.clone()) {
                                 for (i, out) in out.iter_mut().enumerate() {

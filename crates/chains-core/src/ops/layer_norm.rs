@@ -1,12 +1,14 @@
 //! Layer normalisation.
 
+use std::sync::OnceLock;
+
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
     GRAIN, build_rows, fused,
     simd::{lane_sum, vectorised},
-    slice, with_values,
+    slice, with_values, zeros,
 };
 use crate::error::{Error, Result};
 
@@ -46,7 +48,8 @@ pub fn layer_norm(
             Some(shift) => shift.contiguous()?,
             None => Tensor::zeros(d, x.dtype(), x.device())?,
         };
-        return Ok(x.contiguous()?.apply_op3(&gain, &shift, LayerNorm { eps: eps as f32 })?);
+        let op = LayerNorm { eps: eps as f32, moments: OnceLock::new() };
+        return Ok(x.contiguous()?.apply_op3(&gain, &shift, op)?);
     }
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
@@ -62,27 +65,47 @@ pub fn layer_norm(
 
 struct LayerNorm {
     eps: f32,
+    /// Of every row the mean and the inverse of the deviation, from the forward pass.
+    moments: OnceLock<Vec<[f32; 2]>>,
 }
 
 impl LayerNorm {
-    /// Mean of a row and the inverse of its deviation.
     #[inline(always)]
-    fn moments(&self, xs: &[f32]) -> (f32, f32) {
+    fn row_moments(&self, xs: &[f32]) -> [f32; 2] {
         let count = xs.len() as f32;
         let mean = lane_sum([xs], |[x]| x) / count;
         let variance = lane_sum([xs], |[x]| (x - mean) * (x - mean)) / count;
-        (mean, 1.0 / (variance + self.eps).sqrt())
+        [mean, 1.0 / (variance + self.eps).sqrt()]
+    }
+
+    fn moments(&self, xs: &[f32], d: usize) -> &[[f32; 2]] {
+        self.moments.get_or_init(|| {
+            let mut moments = vec![[0.0; 2]; xs.len() / d];
+            let rows = (GRAIN / d).max(1);
+            moments.par_chunks_mut(rows).zip(xs.par_chunks(rows * d)).for_each(|(out, xs)| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (out, xs) in out.iter_mut().zip(xs.chunks_exact(d)) {
+                            *out = self.row_moments(xs);
+                        }
+                    },
+                );
+            });
+            moments
+        })
     }
 
     fn forward(&self, xs: &[f32], gain: &[f32], shift: &[f32]) -> Vec<f32> {
         let d = gain.len();
+        let moments = self.moments(xs, d);
         build_rows(
             xs.len(),
             d,
             #[inline(always)]
             |start, out| {
-                for (out, xs) in out.chunks_exact_mut(d).zip(xs[start..].chunks_exact(d)) {
-                    let (mean, scale) = self.moments(xs);
+                let rows = out.chunks_exact_mut(d).zip(xs[start..].chunks_exact(d));
+                for ((out, xs), [mean, scale]) in rows.zip(&moments[start / d..]) {
                     let constants = gain.iter().zip(shift);
                     for ((y, x), (gain, shift)) in out.iter_mut().zip(xs).zip(constants) {
                         *y = (x - mean) * scale * gain + shift;
@@ -92,61 +115,71 @@ impl LayerNorm {
         )
     }
 
-    fn input_grad(&self, xs: &[f32], gain: &[f32], grads: &[f32]) -> Vec<f32> {
+    /// Gradients of the input, if wanted, and of gain and shift: the sums of
+    /// `grad * normalised x` and of `grad`.
+    fn backward(
+        &self,
+        xs: &[f32],
+        gain: &[f32],
+        grads: &[f32],
+        input: bool,
+    ) -> (Option<Vec<f32>>, [Vec<f32>; 2]) {
         let d = gain.len();
-        build_rows(
-            xs.len(),
-            d,
-            #[inline(always)]
-            |start, out| {
-                let operands = xs[start..].chunks_exact(d).zip(grads[start..].chunks_exact(d));
-                for (out, (xs, grads)) in out.chunks_exact_mut(d).zip(operands) {
-                    let (mean, scale) = self.moments(xs);
-                    let plain = lane_sum([grads, gain], |[g, gain]| g * gain) / d as f32;
-                    let along = lane_sum([grads, gain, xs], |[g, gain, x]| g * gain * (x - mean));
-                    let along = along * scale * scale / d as f32;
-                    let operands = xs.iter().zip(grads.iter().zip(gain));
-                    for (out, (x, (g, gain))) in out.iter_mut().zip(operands) {
-                        *out = scale * (g * gain - plain - (x - mean) * along);
-                    }
-                }
-            },
-        )
-    }
-
-    /// Gradients of gain and shift: the sums of `grad * normalised x` and of `grad`.
-    fn sums(&self, xs: &[f32], grads: &[f32], d: usize) -> [Vec<f32>; 2] {
-        // A few blocks of rows, added in their order.
-        let block = (xs.len() / d).div_ceil(8).max((GRAIN / d).max(1)) * d;
-        let parts: Vec<_> = xs
-            .par_chunks(block)
-            .zip(grads.par_chunks(block))
-            .map(|(xs, grads)| {
-                let mut parts = [vec![0_f32; d], vec![0_f32; d]];
+        let moments = self.moments(xs, d);
+        let mut out = zeros(if input { xs.len() } else { 0 });
+        // A few blocks of rows, whose sums are added in their order.
+        let rows = (xs.len() / d).div_ceil(8).max((GRAIN / d).max(1));
+        let mut blocks: Vec<&mut [f32]> = out.chunks_mut(rows * d).collect();
+        blocks.resize_with(xs.len().div_ceil(rows * d), Default::default);
+        let operands = xs.par_chunks(rows * d).zip(grads.par_chunks(rows * d));
+        let parts: Vec<_> = blocks
+            .into_par_iter()
+            .zip(operands)
+            .zip(moments.par_chunks(rows))
+            .map(|((out, (xs, grads)), moments)| {
+                let mut sums = [vec![0_f32; d], vec![0_f32; d]];
                 vectorised(
                     #[inline(always)]
                     || {
-                        let [gain, shift] = &mut parts;
-                        for (xs, grads) in xs.chunks_exact(d).zip(grads.chunks_exact(d)) {
-                            let (mean, scale) = self.moments(xs);
-                            let sums = gain.iter_mut().zip(shift.iter_mut());
-                            for ((gain, shift), (x, g)) in sums.zip(xs.iter().zip(grads)) {
-                                *gain += g * (x - mean) * scale;
-                                *shift += g;
+                        let operands = xs.chunks_exact(d).zip(grads.chunks_exact(d)).zip(moments);
+                        for (row, ((xs, grads), moments)) in operands.enumerate() {
+                            add_row(xs, grads, *moments, &mut sums);
+                            if let Some(out) = out.get_mut(row * d..(row + 1) * d) {
+                                input_grad(xs, gain, grads, *moments, out);
                             }
                         }
                     },
                 );
-                parts
+                sums
             })
             .collect();
-        let mut out = [vec![0_f32; d], vec![0_f32; d]];
+        let mut sums = [vec![0_f32; d], vec![0_f32; d]];
         for part in &parts {
-            for (sums, part) in out.iter_mut().zip(part) {
+            for (sums, part) in sums.iter_mut().zip(part) {
                 sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
             }
         }
-        out
+        (input.then_some(out), sums)
+    }
+}
+
+#[inline(always)]
+fn add_row(xs: &[f32], grads: &[f32], [mean, scale]: [f32; 2], [gain, shift]: &mut [Vec<f32>; 2]) {
+    let sums = gain.iter_mut().zip(shift.iter_mut());
+    for ((gain, shift), (x, g)) in sums.zip(xs.iter().zip(grads)) {
+        *gain += g * (x - mean) * scale;
+        *shift += g;
+    }
+}
+
+#[inline(always)]
+fn input_grad(xs: &[f32], gain: &[f32], grads: &[f32], [mean, scale]: [f32; 2], out: &mut [f32]) {
+    let d = gain.len() as f32;
+    let plain = lane_sum([grads, gain], |[g, gain]| g * gain) / d;
+    let along = lane_sum([grads, gain, xs], |[g, gain, x]| g * gain * (x - mean));
+    let along = along * scale * scale / d;
+    for (out, (x, (g, gain))) in out.iter_mut().zip(xs.iter().zip(grads.iter().zip(gain))) {
+        *out = scale * (g * gain - plain - (x - mean) * along);
     }
 }
 
@@ -178,12 +211,8 @@ impl CustomOp3 for LayerNorm {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let d = gain.dim(0)?;
         with_values([x, gain, grad], |[xs, gains, grads]| {
-            let gx = x.track_op().then(|| self.input_grad(xs, gains, grads));
+            let (gx, [gg, gs]) = self.backward(xs, gains, grads, x.track_op());
             let gx = gx.map(|gx| Tensor::from_vec(gx, x.shape(), x.device())).transpose()?;
-            if !gain.track_op() && !shift.track_op() {
-                return Ok((gx, None, None));
-            }
-            let [gg, gs] = self.sums(xs, grads, d);
             let tensor = |values: Vec<f32>, of: &Tensor| -> candle_core::Result<Option<Tensor>> {
                 of.track_op().then(|| Tensor::from_vec(values, d, x.device())).transpose()
             };

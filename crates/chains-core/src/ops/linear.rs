@@ -4,8 +4,8 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    GRAIN, fused,
-    kernel::{MatRef, product},
+    GRAIN, fused, host,
+    kernel::{MatRef, fresh, product},
     slice, with_values, zeros,
 };
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// `x weight^T + bias`.
 ///
 /// # Shapes
-/// `x`: `(b, in)`; `weight`: `(out, in)`, as in PyTorch; `bias`: `(out,)`; the result `(b, out)`.
+/// `x`: `(.., in)`; `weight`: `(out, in)`, as in PyTorch; `bias`: `(out,)`; the result `(.., out)`.
 ///
 /// # Errors
 /// [`Error::Shape`] if the operands do not fit.
@@ -21,7 +21,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     check(x, weight, bias)?;
     let operands = [x, weight, bias.unwrap_or(weight)];
     if !fused(&operands) {
-        let y = x.matmul(&weight.t()?)?;
+        let rows = x.reshape((rows(x), weight.dims()[1]))?;
+        let y = rows.matmul(&weight.t()?)?.reshape(result(x, weight))?;
         return Ok(match bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -40,8 +41,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// second product. Where no fused kernel applies the value is computed again.
 ///
 /// # Shapes
-/// As [`linear`]; `value` is its result for these operands, `(b, out)`, in any number of consecutive
-/// parts.
+/// As [`linear`]; `value` is its result for these operands in any number of consecutive parts, each
+/// `(.., out)`.
 ///
 /// # Errors
 /// [`Error::Shape`] if the operands do not fit.
@@ -52,12 +53,9 @@ pub fn linear_known(
     value: &[Tensor],
 ) -> Result<Tensor> {
     check(x, weight, bias)?;
-    let (b, out) = (x.dims()[0], weight.dims()[0]);
-    let rows = |part: &Tensor| match part.dims() {
-        [rows, columns] if *columns == out => Some(*rows),
-        _ => None,
-    };
-    if value.iter().map(rows).sum::<Option<usize>>() != Some(b) {
+    let (b, out) = (rows(x), weight.dims()[0]);
+    let part_rows = |part: &Tensor| (part.dims().last() == Some(&out)).then(|| rows(part));
+    if value.iter().map(part_rows).sum::<Option<usize>>() != Some(b) {
         return Err(Error::Shape {
             what: "known value of a linear map",
             expected: format!("({b}, {out}) in parts of rows"),
@@ -77,10 +75,10 @@ pub fn linear_known(
 }
 
 fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
-    if x.rank() != 2 || weight.rank() != 2 || x.dims()[1] != weight.dims()[1] {
+    if x.rank() == 0 || weight.rank() != 2 || x.dims().last() != weight.dims().last() {
         return Err(Error::Shape {
             what: "linear",
-            expected: format!("(b, in) for a weight (out, in) = {:?}", weight.dims()),
+            expected: format!("(.., in) for a weight (out, in) = {:?}", weight.dims()),
             got: x.dims().to_vec(),
         });
     }
@@ -92,6 +90,19 @@ fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
         }),
         _ => Ok(()),
     }
+}
+
+/// The product of all axes but the last.
+fn rows(x: &Tensor) -> usize {
+    x.dims().split_last().map_or(1, |(_, leading)| leading.iter().product())
+}
+
+/// The shape of the result.
+fn result(x: &Tensor, weight: &Tensor) -> Vec<usize> {
+    let mut dims = x.dims().to_vec();
+    dims.pop();
+    dims.push(weight.dims()[0]);
+    dims
 }
 
 #[derive(Default)]
@@ -109,16 +120,7 @@ impl Affine {
         axes: [usize; 3],
     ) -> candle_core::Result<Vec<f32>> {
         match &self.known {
-            Some(parts) => {
-                let mut out = Vec::with_capacity(axes[0] * axes[2]);
-                for part in parts {
-                    with_values([part], |[values]| {
-                        out.extend_from_slice(values);
-                        Ok(())
-                    })?;
-                }
-                Ok(out)
-            }
+            Some(parts) => joined(parts),
             None => Ok(Self::forward(x, weight, bias, axes)),
         }
     }
@@ -148,13 +150,13 @@ impl Affine {
         weight: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let ((b, inner), out) = (x.dims2()?, weight.dim(0)?);
+        let (b, (out, inner)) = (rows(x), weight.dims2()?);
         with_values([x, weight, grad], |[xs, ws, gs]| {
             let gs = MatRef::new(gs, b, out);
             let gx = if x.track_op() {
                 let mut gx = zeros(b * inner);
                 product(gs, MatRef::new(ws, out, inner), &mut gx);
-                Some(Tensor::from_vec(gx, (b, inner), x.device())?)
+                Some(Tensor::from_vec(gx, x.shape(), x.device())?)
             } else {
                 None
             };
@@ -168,6 +170,29 @@ impl Affine {
             Ok((gx, gw))
         })
     }
+}
+
+/// The shape of the result; rows, input and output.
+fn shapes(x: &Layout, weight: &Layout) -> (Shape, [usize; 3]) {
+    let (out, inner) = (weight.dims()[0], weight.dims()[1]);
+    let mut dims = x.dims().to_vec();
+    dims.pop();
+    let rows = dims.iter().product();
+    dims.push(out);
+    (dims.into(), [rows, inner, out])
+}
+
+/// Consecutive parts in one vector; copied in parallel where they are equally long.
+fn joined(parts: &[Tensor]) -> candle_core::Result<Vec<f32>> {
+    let n = parts.iter().map(Tensor::elem_count).sum();
+    let len = parts.first().map_or(0, Tensor::elem_count);
+    let guards: Vec<_> = parts.iter().map(Tensor::storage_and_layout).collect();
+    let values = guards.iter().map(|(storage, layout)| host(storage, layout));
+    let values = values.collect::<candle_core::Result<Vec<_>>>()?;
+    if len == 0 || values.iter().any(|part| part.len() != len) {
+        return Ok(values.concat());
+    }
+    Ok(fresh(n, len, |start, out| out.copy_from_slice(values[start / len])))
 }
 
 /// The sum over rows of every one of `columns`.
@@ -196,9 +221,9 @@ impl CustomOp2 for Affine {
         weight: &CpuStorage,
         lw: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let ((b, inner), out) = (lx.shape().dims2()?, lw.dims()[0]);
-        let y = self.value(slice(x, lx)?, slice(weight, lw)?, None, [b, inner, out])?;
-        Ok((CpuStorage::F32(y), (b, out).into()))
+        let (shape, axes) = shapes(lx, lw);
+        let y = self.value(slice(x, lx)?, slice(weight, lw)?, None, axes)?;
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(
@@ -226,10 +251,10 @@ impl CustomOp3 for Affine {
         bias: &CpuStorage,
         lb: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let ((b, inner), out) = (lx.shape().dims2()?, lw.dims()[0]);
+        let (shape, axes) = shapes(lx, lw);
         let bias = Some(slice(bias, lb)?);
-        let y = self.value(slice(x, lx)?, slice(weight, lw)?, bias, [b, inner, out])?;
-        Ok((CpuStorage::F32(y), (b, out).into()))
+        let y = self.value(slice(x, lx)?, slice(weight, lw)?, bias, axes)?;
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(

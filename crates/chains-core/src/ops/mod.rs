@@ -66,12 +66,17 @@ fn with_values<const N: usize, R>(
     let guards: Vec<_> = held.iter().map(Tensor::storage_and_layout).collect();
     let mut values: [&[f32]; N] = [&[]; N];
     for (value, (storage, layout)) in values.iter_mut().zip(&guards) {
-        *value = match &**storage {
-            Storage::Cpu(storage) => slice(storage, layout)?,
-            _ => candle_core::bail!("fused op: operand is not on the host"),
-        };
+        *value = host(storage, layout)?;
     }
     f(values)
+}
+
+/// The values of a contiguous f32 host tensor.
+fn host<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    match storage {
+        Storage::Cpu(storage) => slice(storage, layout),
+        _ => candle_core::bail!("fused op: operand is not on the host"),
+    }
 }
 
 /// Elements that make a parallel task worth its start.

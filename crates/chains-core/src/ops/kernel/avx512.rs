@@ -65,17 +65,18 @@ unsafe fn by_rows<const V: usize>(t: &Tile<'_>, out: *mut f32, out_stride: usize
 unsafe fn tile<const R: usize, const V: usize>(t: &Tile<'_>, out: *mut f32, out_stride: usize) {
     let last = t.cols - (V - 1) * LANES;
     let mask = (u16::MAX >> (LANES - last)) as __mmask16;
-    let (lhs, rhs, stride) = (t.lhs.as_ptr(), t.rhs.as_ptr(), t.lhs_stride);
+    let (lhs, stride) = (t.lhs.as_ptr(), t.lhs_stride);
+    let (rhs, rhs_stride) = (t.rhs.as_ptr(), t.rhs_stride);
     let mut sums = [[_mm512_setzero_ps(); V]; R];
     // Hidden from the compiler, which would rather form the addresses anew for every inner index.
     let rows: [*const f32; R] = std::array::from_fn(|i| black_box(lhs.wrapping_add(i * stride)));
     let mut step = |p: usize| {
         // SAFETY: `p < depth`, which `Tile::check` bounded in both operands.
         unsafe {
-            let row = rhs.add(p * V * LANES);
+            let row = rhs.add(p * rhs_stride);
             let mut rhs = [_mm512_setzero_ps(); V];
             for (v, rhs) in rhs.iter_mut().enumerate() {
-                *rhs = _mm512_load_ps(row.add(v * LANES));
+                *rhs = _mm512_loadu_ps(row.add(v * LANES));
             }
             for (lhs, sums) in rows.iter().zip(&mut sums) {
                 let x = _mm512_set1_ps(*lhs.add(p));
@@ -104,7 +105,7 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile<'_>, out: *mut f32, out_
         }
         for p in start..start + LANES {
             for v in 0..V {
-                let ahead = rhs.wrapping_add(((p + AHEAD) * V + v) * LANES);
+                let ahead = rhs.wrapping_add((p + AHEAD) * rhs_stride + v * LANES);
                 _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             }
             step(p);

@@ -26,12 +26,13 @@ const TASK: f64 = 8e6;
 /// Most rows and values of the copy of a transposed left operand.
 const COPY: [usize; 2] = [2048, 2048 * 4 * DEPTH];
 
-/// One tile of a product: `lhs` is `(rows, depth)` with rows `lhs_stride` apart, `rhs` is
-/// `(depth, cols)` with rows of whole vectors.
+/// One tile of a product: `lhs` is `(rows, depth)` and `rhs` `(depth, cols)`, the latter in whole
+/// vectors, with rows as far apart as the strides say.
 pub(super) struct Tile<'a> {
     pub(super) lhs: &'a [f32],
     pub(super) lhs_stride: usize,
     pub(super) rhs: &'a [f32],
+    pub(super) rhs_stride: usize,
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) depth: usize,
@@ -46,10 +47,10 @@ impl Tile<'_> {
     pub(super) fn check(&self) {
         assert!((1..=ROWS).contains(&self.rows), "rows of a tile");
         assert!((1..=VECTORS * LANES).contains(&self.cols), "columns of a tile");
+        assert!(self.depth > 0, "depth of a tile");
         assert!(self.lhs.len() >= (self.rows - 1) * self.lhs_stride + self.depth, "left of a tile");
         let width = self.cols.next_multiple_of(LANES);
-        assert!(self.rhs.len() >= self.depth * width, "right of a tile");
-        assert!(self.rhs.as_ptr().align_offset(4 * LANES) == 0, "right of a tile is not aligned");
+        assert!(self.rhs.len() >= (self.depth - 1) * self.rhs_stride + width, "right of a tile");
     }
 }
 
@@ -177,6 +178,7 @@ unsafe fn block<M: Micro>(
                         lhs: &lhs.data[i * lhs.row_stride + start..],
                         lhs_stride: lhs.row_stride,
                         rhs: &packed[cols.start * depth.len()..][..width * depth.len()],
+                        rhs_stride: width,
                         rows: ROWS.min(m - i),
                         cols: cols.len(),
                         depth: depth.len(),
@@ -189,4 +191,36 @@ unsafe fn block<M: Micro>(
             }
         }
     });
+}
+
+/// `rhs * lhs` of [`super::block_product`], for `m` a multiple of [`LANES`]: nothing is packed.
+///
+/// # Safety
+/// `out` must be valid for reads and writes of `n` rows of `m` elements, `out_stride` apart, that no
+/// other thread uses meanwhile.
+pub(super) unsafe fn unpacked<M: Micro>(
+    micro: M,
+    (out, out_stride): (*mut f32, usize),
+    (lhs, lhs_stride): (&[f32], usize),
+    (rhs, rhs_stride): (&[f32], usize),
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    for cols in strips(m) {
+        for i in (0..n).step_by(ROWS) {
+            let tile = Tile {
+                lhs: &rhs[i * rhs_stride..],
+                lhs_stride: rhs_stride,
+                rhs: &lhs[cols.start..],
+                rhs_stride: lhs_stride,
+                rows: ROWS.min(n - i),
+                cols: cols.len(),
+                depth: k,
+                last: false,
+                accumulate,
+            };
+            // SAFETY: the tile is inside the block that the caller owns.
+            unsafe { micro.tile(&tile, out.add(i * out_stride + cols.start), out_stride) }
+        }
+    }
 }

@@ -162,7 +162,8 @@ fn by_gemm(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
 /// `out[j][i] = sum over p of lhs[p][i] * rhs[j][p]`, added to what `out` holds if `accumulate`.
 ///
 /// One thread. Every operand is a slice and the distance between its rows; `[m, n, k]` bound `i`,
-/// `j` and `p`. With `m` at most 64, a multiple of 16, and `n` at most 48 nothing is packed.
+/// `j` and `p`. With `m` a multiple of 16 nothing is packed (by `gemm`, for `m` at most 64 and `n` at
+/// most 48).
 pub(crate) fn block_product(
     (out, out_stride): (&mut [f32], usize),
     (lhs, lhs_stride): (&[f32], usize),
@@ -174,6 +175,25 @@ pub(crate) fn block_product(
     assert!(m <= out_stride && (n - 1) * out_stride + m <= out.len(), "output of {m} x {n}");
     assert!((k - 1) * lhs_stride + m <= lhs.len(), "left operand of {m} x {k}");
     assert!((n - 1) * rhs_stride + k <= rhs.len(), "right operand of {k} x {n}");
+    #[cfg(target_arch = "x86_64")]
+    if let Some(micro) = avx512::Avx512::detect()
+        && m.is_multiple_of(driver::LANES)
+    {
+        let out = (out.as_mut_ptr(), out_stride);
+        // SAFETY: the assertions bound the last element of `out`, which is borrowed mutably and
+        // whose rows do not overlap.
+        unsafe {
+            driver::unpacked(
+                micro,
+                out,
+                (lhs, lhs_stride),
+                (rhs, rhs_stride),
+                [m, n, k],
+                accumulate,
+            );
+        }
+        return;
+    }
     // SAFETY: the assertions bound the last element of each operand; `out` is borrowed mutably and
     // its rows do not overlap.
     unsafe {

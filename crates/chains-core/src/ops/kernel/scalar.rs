@@ -9,11 +9,10 @@ pub(super) struct Scalar;
 impl Micro for Scalar {
     unsafe fn tile(self, tile: &Tile<'_>, out: *mut f32, out_stride: usize) {
         tile.check();
-        let width = tile.cols.next_multiple_of(LANES);
         for i in 0..tile.rows {
             for j in 0..tile.cols {
                 let lhs = &tile.lhs[i * tile.lhs_stride..][..tile.depth];
-                let rhs = tile.rhs[j..].iter().step_by(width);
+                let rhs = tile.rhs[j..].iter().step_by(tile.rhs_stride);
                 let sum = lhs.iter().zip(rhs).fold(0.0, |sum, (x, y)| sum + x * y);
                 // SAFETY: inside the tile, which the caller owns.
                 let out = unsafe { &mut *out.add(i * out_stride + j) };

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{
     Error, Result,
-    ops::{gaussian_log_prob, scaled_sigmoid, sigmoid, sigmoid_gaussian_log_prob},
+    ops::{gaussian_log_density, scaled_sigmoid, sigmoid, sigmoid_gaussian_log_prob},
     testing::{
         assert_agrees, assert_close, assert_differences, assert_thread_count_free,
         assert_untracked, evaluate, normal, on_devices, uniform, values,
@@ -38,7 +38,7 @@ fn equals_the_composed_path_for_any_shape(device: &Device) -> Result<()> {
 fn equals_the_separate_functions(device: &Device) -> Result<()> {
     let separate = |i: &[Tensor]| {
         let variance = scaled_sigmoid(&i[2], SCALE[0], SCALE[1])?;
-        gaussian_log_prob(&i[0], &sigmoid(&i[1])?, &variance)
+        Ok(gaussian_log_density(&i[0], &sigmoid(&i[1])?, &variance)?.sum(1)?)
     };
     let tracked = |i: &[Tensor]| sigmoid_gaussian_log_prob(&i[0], &i[1], &i[2], SCALE);
     let inputs = operands(&[9, 70]);
@@ -91,7 +91,7 @@ fn the_number_of_threads_changes_no_bit() -> Result<()> {
 fn shapes_that_differ_are_an_error() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
     let (x, other) = (zeros(&[2, 3])?, zeros(&[3, 2])?);
-    for (a, b) in [(&x, &other), (&other, &x)] {
+    for (a, b) in [(&x, &other), (&other, &x), (&other, &other)] {
         let error = sigmoid_gaussian_log_prob(&x, a, b, SCALE).unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{error:?}");
     }
