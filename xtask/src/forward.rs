@@ -177,6 +177,8 @@ fn tuned(command: &mut std::process::Command) -> &mut std::process::Command {
     for (name, value) in [
         ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
         ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
+        ("MALLOC_TOP_PAD_", "268435456"),
+        ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
         ("CANDLE_NUM_THREADS", "1"),
     ] {
         if std::env::var_os(name).is_none() {
