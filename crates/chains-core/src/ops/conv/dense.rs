@@ -13,10 +13,14 @@ use super::{
     patches::{Patches, SLACK},
     tasks::{Piece, Scratch, Tasks, panels, pieces, sized},
 };
-use crate::ops::{kernel::block_product, simd::vectorised, zeros};
+use crate::ops::{
+    kernel::{Patchwork, block_product, patch_product, patch_sums},
+    simd::vectorised,
+    zeros,
+};
 
-/// Positions of a panel, the height of the kernel of `gemm`.
-const PANEL: usize = 64;
+/// Positions of a panel: two tiles of three vectors.
+const PANEL: usize = 96;
 /// Positions of a panel that are summed over.
 const LONG_PANEL: usize = 128;
 /// Values summed over in one product.
@@ -78,7 +82,7 @@ pub(super) fn forward(
     let mut out = zeros(g.batch * g.map_len());
     let tasks = Tasks::new(g, g.map[0]);
     tasks.run(&mut out, [g.map[0], positions], |first, channel, out| {
-        Scratch::with(|Scratch { phases: buffer, columns, tile, runs, .. }| {
+        Scratch::with(|Scratch { phases: buffer, columns, tile, runs, bases, .. }| {
             let parts = (out.len() / positions).min(tasks.part);
             let images = out.len() / positions / parts;
             let source = phases(g, &patches, image, (first..first + images, 0..c), buffer);
@@ -87,7 +91,13 @@ pub(super) fn forward(
             for panel in panels(images * positions, PANEL) {
                 let lanes = panel.len().next_multiple_of(16);
                 patches.runs(panel.clone(), c * patches.plane(), runs);
+                let whole = Patches::bases(runs, false, bases);
                 for (i, offsets) in offsets.chunks(DEPTH).enumerate() {
+                    let patchwork = Patchwork { source, bases, offsets };
+                    let weights = (&weight[channel * depth + i * DEPTH..], depth);
+                    if whole && patch_product((tile, PANEL), weights, patchwork, parts, i > 0) {
+                        continue;
+                    }
                     patches.gather(source, offsets, runs, columns, PANEL);
                     for from in panels(parts, WIDTH) {
                         block_product(
@@ -210,7 +220,8 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
                     let images = i * share + images.start..i * share + images.end;
                     let count = images.len();
                     let map = &map[images.start * g.map_len()..images.end * g.map_len()];
-                    let Scratch { phases: buffer, columns, tile, turned, runs } = &mut *scratch;
+                    let Scratch { phases: buffer, columns, tile, turned, runs, bases } =
+                        &mut *scratch;
                     let source = phases(g, &patches, image, (images, channels.clone()), buffer);
                     let columns = sized(columns, WIDTH * LONG_PANEL + SLACK);
                     let tile = sized(tile, o.next_multiple_of(PANEL) * LONG_PANEL);
@@ -220,6 +231,20 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
                         tile[o * LONG_PANEL..].fill(0.0);
                         load(g, map, panel.clone(), tile, LONG_PANEL);
                         turn(tile, row, panel.len(), turned);
+                        if Patches::bases(runs, true, bases)
+                            && by_patches(
+                                sums,
+                                row,
+                                turned,
+                                Patchwork {
+                                    source,
+                                    bases,
+                                    offsets: &offsets[..channels.len() * g.taps()],
+                                },
+                            )
+                        {
+                            continue;
+                        }
                         for taps in panels(channels.len() * g.taps(), WIDTH) {
                             let offsets = &offsets[taps.clone()];
                             patches.gather(source, offsets, runs, columns, LONG_PANEL);
@@ -239,6 +264,14 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
         });
     });
     collect(&sums, [o, row, depth])
+}
+
+/// Adds a panel to the sums of all taps without copying patches, if there is a kernel for it.
+fn by_patches(sums: &mut [f32], row: usize, turned: &[f32], patches: Patchwork<'_>) -> bool {
+    panels(row, PANEL).all(|maps| {
+        let block = &turned[maps.start * LONG_PANEL..];
+        patch_sums((&mut sums[maps.start..], row), (block, PANEL), patches, maps.len())
+    })
 }
 
 /// Transposes the rows of a long panel, in blocks of [`PANEL`] rows.

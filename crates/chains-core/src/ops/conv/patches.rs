@@ -206,6 +206,15 @@ impl Patches {
         }
     }
 
+    /// Where runs begin, if all are whole vectors one after the other; the last may be shorter unless
+    /// `full`.
+    pub(super) fn bases(runs: &[Run], full: bool, out: &mut Vec<usize>) -> bool {
+        out.clear();
+        out.extend(runs.iter().map(|run| run.source));
+        let last = runs.last().is_some_and(|run| run.len == SLACK || !full);
+        last && runs.iter().enumerate().all(|(i, run)| run.column == SLACK * i)
+    }
+
     /// Fills columns: row `k` of `columns` (at `k * stride`) is tap `k` for all runs.
     ///
     /// `phases` and `columns` must extend [`SLACK`] beyond the last run; what follows a run in its

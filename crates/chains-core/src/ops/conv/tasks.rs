@@ -14,6 +14,7 @@ pub(super) struct Scratch {
     pub(super) tile: Vec<f32>,
     pub(super) turned: Vec<f32>,
     pub(super) runs: Vec<Run>,
+    pub(super) bases: Vec<usize>,
 }
 
 thread_local! {

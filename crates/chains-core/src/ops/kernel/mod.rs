@@ -14,6 +14,8 @@ mod fresh;
 mod pack;
 #[cfg(test)]
 mod scalar;
+#[cfg_attr(not(target_arch = "x86_64"), path = "shifted_none.rs")]
+mod shifted;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 pub(crate) use fresh::fresh;
+pub(crate) use shifted::{Patchwork, patch_product, patch_sums};
 
 /// A read-only matrix in a slice: element `(i, j)` is at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy)]
