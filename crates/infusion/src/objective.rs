@@ -1,7 +1,7 @@
 //! The training objectives as functions of distributions and tensors.
 
 use candle_core::Tensor;
-use chains_core::Result;
+use chains_core::{Error, Result};
 
 /// `-(1 / (b D)) sum_b sum_t w_t ln p_t(target_t)`.
 ///
@@ -13,9 +13,13 @@ use chains_core::Result;
 /// dimensions.
 ///
 /// # Errors
-/// If there are not T weights.
+/// [`Error::Shape`] unless there are T weights.
 pub fn weighted_log_likelihood(log_prob: &Tensor, d: usize, weights: &[f64]) -> Result<Tensor> {
-    let b = log_prob.dim(1)?;
+    let (steps, b) = log_prob.dims2()?;
+    if steps != weights.len() {
+        let (expected, got) = (format!("({}, b)", weights.len()), vec![steps, b]);
+        return Err(Error::Shape { what: "log densities of the steps", expected, got });
+    }
     let narrow: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
     let column = Tensor::from_vec(narrow, (weights.len(), 1), log_prob.device())?;
     let weighted = log_prob.broadcast_mul(&column.to_dtype(log_prob.dtype())?)?;

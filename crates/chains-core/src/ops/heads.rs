@@ -68,10 +68,7 @@ impl CustomOp2 for Heads {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (means, variances) = (slice(a, la)?, slice(b, lb)?);
         let Self { scale, floor, .. } = *self;
-        let (d, leading) = match la.dims() {
-            [leading @ .., d] => (*d, leading),
-            [] => (1, &[][..]),
-        };
+        let (d, leading) = (la.shape().dim(D::Minus1)?, &la.dims()[..la.dims().len() - 1]);
         let rows = leading.iter().product();
         let out = with_values([&self.x], |[xs]| {
             Ok(row_sums(

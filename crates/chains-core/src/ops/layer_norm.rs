@@ -115,14 +115,14 @@ impl LayerNorm {
         )
     }
 
-    /// Gradients of the input, if wanted, and of gain and shift: the sums of
-    /// `grad * normalised x` and of `grad`.
+    /// Gradients of the input and of gain and shift, the sums of `grad * normalised x` and of `grad`;
+    /// what is not wanted stays empty or zero.
     fn backward(
         &self,
         xs: &[f32],
         gain: &[f32],
         grads: &[f32],
-        input: bool,
+        [input, parameters]: [bool; 2],
     ) -> (Option<Vec<f32>>, [Vec<f32>; 2]) {
         let d = gain.len();
         let moments = self.moments(xs, d);
@@ -143,7 +143,9 @@ impl LayerNorm {
                     || {
                         let operands = xs.chunks_exact(d).zip(grads.chunks_exact(d)).zip(moments);
                         for (row, ((xs, grads), moments)) in operands.enumerate() {
-                            add_row(xs, grads, *moments, &mut sums);
+                            if parameters {
+                                add_row(xs, grads, *moments, &mut sums);
+                            }
                             if let Some(out) = out.get_mut(row * d..(row + 1) * d) {
                                 input_grad(xs, gain, grads, *moments, out);
                             }
@@ -211,7 +213,8 @@ impl CustomOp3 for LayerNorm {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let d = gain.dim(0)?;
         with_values([x, gain, grad], |[xs, gains, grads]| {
-            let (gx, [gg, gs]) = self.backward(xs, gains, grads, x.track_op());
+            let wanted = [x.track_op(), gain.track_op() || shift.track_op()];
+            let (gx, [gg, gs]) = self.backward(xs, gains, grads, wanted);
             let gx = gx.map(|gx| Tensor::from_vec(gx, x.shape(), x.device())).transpose()?;
             let tensor = |values: Vec<f32>, of: &Tensor| -> candle_core::Result<Option<Tensor>> {
                 of.track_op().then(|| Tensor::from_vec(values, d, x.device())).transpose()

@@ -133,7 +133,7 @@ impl Dual {
         Self::new(ops::avg_pool2(&self.value)?, ops::avg_pool2(&self.tangent)?)
     }
 
-    /// [`ops::max_pool2`]; the tangent is that of the first of equal maxima.
+    /// [`ops::max_pool2`] of values without NaN; the tangent is that of the first of equal maxima.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] for another rank or if the result would be empty.

@@ -91,7 +91,8 @@ pub(super) fn forward(
             for panel in panels(images * positions, PANEL) {
                 let lanes = panel.len().next_multiple_of(16);
                 patches.runs(panel.clone(), c * patches.plane(), runs);
-                let whole = Patches::bases(runs, false, bases);
+                // Images that serve as their own phases have nothing behind the last run.
+                let whole = Patches::bases(runs, patches.is_plain(), bases);
                 for (i, offsets) in offsets.chunks(DEPTH).enumerate() {
                     let patchwork = Patchwork { source, bases, offsets };
                     let weights = (&weight[channel * depth + i * DEPTH..], depth);

@@ -198,6 +198,7 @@ unsafe fn block<M: Micro>(
 /// # Safety
 /// `out` must be valid for reads and writes of `n` rows of `m` elements, `out_stride` apart, that no
 /// other thread uses meanwhile.
+#[cfg(target_arch = "x86_64")]
 pub(super) unsafe fn unpacked<M: Micro>(
     micro: M,
     (out, out_stride): (*mut f32, usize),

@@ -12,10 +12,11 @@ pub(crate) struct Patchwork<'a> {
 pub(crate) fn patch_product(
     _: (&mut [f32], usize),
     _: (&[f32], usize),
-    _: Patchwork<'_>,
+    Patchwork { source, bases, offsets }: Patchwork<'_>,
     _: usize,
     _: bool,
 ) -> bool {
+    let _ = (source, bases, offsets);
     false
 }
 

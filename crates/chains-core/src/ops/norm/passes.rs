@@ -72,7 +72,8 @@ fn runs_mut([_, b, c, s]: [usize; 4], out: &mut [f32]) -> Vec<Vec<&mut [f32]>> {
     runs
 }
 
-/// Mean and population variance of every channel, accumulated in f64.
+/// Mean and population variance of every channel, accumulated in f64; of maps, the sums of a row of
+/// an image or less in f32.
 pub(super) fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
     let [_, b, _, s] = axes;
     let count = (b * s) as f64;
@@ -195,6 +196,9 @@ impl Passes<'_> {
         let [_, b, c, s] = self.axes;
         let floor = if self.options.relu { 0.0 } else { f32::NEG_INFINITY };
         let row = c * s;
+        if row == 0 {
+            return Vec::new();
+        }
         build_rows(
             xs.len(),
             row,

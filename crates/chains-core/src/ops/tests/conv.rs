@@ -178,7 +178,7 @@ proptest! {
 }
 
 /// Sizes beyond every block of the kernels: positions, values of a patch, channels.
-pub(super) const LARGE: [Case; 9] = {
+pub(super) const LARGE: [Case; 13] = {
     const fn case(
         kind: Kind,
         x: [usize; 4],
@@ -198,6 +198,11 @@ pub(super) const LARGE: [Case; 9] = {
         case(Kind::Transposed, [1, 140, 15, 15], 10, [4, 4], [2, 1, 0]),
         case(Kind::Transposed, [4, 60, 9, 9], 20, [3, 3], [1, 1, 0]),
         case(Kind::Depthwise, [4, 19, 20, 37], 0, [5, 5], [1, 2, 0]),
+        // Whole vectors, read where they lie; the last run of a panel short, padded or not.
+        case(Kind::Dense, [5, 20, 16, 32], 24, [3, 3], [1, 1, 0]),
+        case(Kind::Dense, [200, 2, 2, 2], 3, [1, 1], [1, 0, 0]),
+        case(Kind::Dense, [1, 3, 2, 2], 5, [1, 1], [1, 0, 0]),
+        case(Kind::Transposed, [1, 2, 3, 6], 4, [3, 3], [1, 2, 0]),
     ]
 };
 

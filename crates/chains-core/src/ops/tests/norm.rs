@@ -205,3 +205,16 @@ fn operands_that_do_not_fit_are_named() -> Result<()> {
     assert!(batch_moments(&gain).is_err());
     Ok(())
 }
+
+#[test]
+fn empty_axes_give_empty_results() -> Result<()> {
+    for shape in [&[2, 0, 3][..], &[2, 4, 0], &[1, 2, 3, 0, 4]] {
+        let x = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+        let moments = batch_moments(&x)?;
+        let constants = Tensor::ones((shape[0], shape[2]), DType::F32, &Device::Cpu)?;
+        let options = NormOptions { batch: true, relu: true };
+        let y = normalise(&x, &moments, [&constants, &constants], 1e-4, options)?;
+        assert_eq!(y.dims(), shape);
+    }
+    Ok(())
+}
