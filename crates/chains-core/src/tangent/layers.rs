@@ -9,13 +9,21 @@ use crate::{
 };
 
 impl Dual {
+    /// A linear map plus a bias: the tangent sees the map alone.
+    fn mapped(
+        &self,
+        bias: Option<&Tensor>,
+        map: impl Fn(&Tensor, Option<&Tensor>) -> Result<Tensor>,
+    ) -> Result<Self> {
+        Self::new(map(&self.value, bias)?, map(&self.tangent, None)?)
+    }
+
     /// [`ops::linear`].
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the operands do not fit.
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        let value = ops::linear(&self.value, weight, bias)?;
-        Self::new(value, ops::linear(&self.tangent, weight, None)?)
+        self.mapped(bias, |x, bias| ops::linear(x, weight, bias))
     }
 
     /// [`ops::conv2d`].
@@ -29,8 +37,7 @@ impl Dual {
         stride: usize,
         padding: usize,
     ) -> Result<Self> {
-        let value = ops::conv2d(&self.value, weight, bias, stride, padding)?;
-        Self::new(value, ops::conv2d(&self.tangent, weight, None, stride, padding)?)
+        self.mapped(bias, |x, bias| ops::conv2d(x, weight, bias, stride, padding))
     }
 
     /// [`ops::conv_transpose2d`].
@@ -45,10 +52,9 @@ impl Dual {
         padding: usize,
         output_padding: usize,
     ) -> Result<Self> {
-        let map = |x: &Tensor, bias| {
+        self.mapped(bias, |x, bias| {
             ops::conv_transpose2d(x, weight, bias, stride, padding, output_padding)
-        };
-        Self::new(map(&self.value, bias)?, map(&self.tangent, None)?)
+        })
     }
 
     /// [`ops::depthwise_conv2d`].
@@ -62,8 +68,7 @@ impl Dual {
         stride: usize,
         padding: usize,
     ) -> Result<Self> {
-        let value = ops::depthwise_conv2d(&self.value, weight, bias, stride, padding)?;
-        Self::new(value, ops::depthwise_conv2d(&self.tangent, weight, None, stride, padding)?)
+        self.mapped(bias, |x, bias| ops::depthwise_conv2d(x, weight, bias, stride, padding))
     }
 
     /// [`ops::normalise`]; with the batch's moments the direction moves them too.

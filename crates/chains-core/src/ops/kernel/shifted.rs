@@ -124,6 +124,22 @@ pub(crate) fn patch_sums(
     true
 }
 
+/// Calls the tile of so many rows.
+macro_rules! with_rows {
+    ($rows:expr, $tile:ident, $v:ident, $job:expr, $out:expr) => {
+        match $rows {
+            1 => $tile::<1, $v>($job, $out),
+            2 => $tile::<2, $v>($job, $out),
+            3 => $tile::<3, $v>($job, $out),
+            4 => $tile::<4, $v>($job, $out),
+            5 => $tile::<5, $v>($job, $out),
+            6 => $tile::<6, $v>($job, $out),
+            7 => $tile::<7, $v>($job, $out),
+            _ => $tile::<ROWS, $v>($job, $out),
+        }
+    };
+}
+
 /// What a tile reads.
 struct Job<'a> {
     source: *const f32,
@@ -141,16 +157,7 @@ struct Job<'a> {
 unsafe fn by_rows<const V: usize>(job: &Job<'_>, rows: usize, out: (*mut f32, usize)) {
     // SAFETY: the caller's promise.
     unsafe {
-        match rows {
-            1 => tile::<1, V>(job, out),
-            2 => tile::<2, V>(job, out),
-            3 => tile::<3, V>(job, out),
-            4 => tile::<4, V>(job, out),
-            5 => tile::<5, V>(job, out),
-            6 => tile::<6, V>(job, out),
-            7 => tile::<7, V>(job, out),
-            _ => tile::<ROWS, V>(job, out),
-        }
+        with_rows!(rows, tile, V, job, out);
     }
 }
 
@@ -185,16 +192,7 @@ unsafe fn tile<const R: usize, const V: usize>(job: &Job<'_>, out: (*mut f32, us
 unsafe fn sums_by_rows<const V: usize>(job: &Job<'_>, out: (*mut f32, usize)) {
     // SAFETY: the caller's promise.
     unsafe {
-        match job.offsets.len() {
-            1 => sums_tile::<1, V>(job, out),
-            2 => sums_tile::<2, V>(job, out),
-            3 => sums_tile::<3, V>(job, out),
-            4 => sums_tile::<4, V>(job, out),
-            5 => sums_tile::<5, V>(job, out),
-            6 => sums_tile::<6, V>(job, out),
-            7 => sums_tile::<7, V>(job, out),
-            _ => sums_tile::<ROWS, V>(job, out),
-        }
+        with_rows!(job.offsets.len(), sums_tile, V, job, out);
     }
 }
 
