@@ -7,6 +7,7 @@ use std::{hint::black_box, time::Duration};
 use candle_core::{DType, Device, Tensor, Var};
 use chains_core::{
     Noise, Result, Seed,
+    autograd::value_and_weighted_gradients,
     ops::{self, AdamStep, NormOptions},
 };
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -36,8 +37,7 @@ fn both(
     });
     c.bench_function(&format!("{id}/update"), |b| {
         b.iter(|| {
-            let y = f(&tracked).expect("forward");
-            black_box(y.mul(&seed).expect("weights").backward().expect("backward"))
+            black_box(value_and_weighted_gradients(|| f(&tracked), &seed).expect("gradients"))
         });
     });
     Ok(())

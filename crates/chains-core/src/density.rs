@@ -3,6 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::{
+    autograd::value_and_gradients,
     error::{Error, Result},
     noise::Noise,
 };
@@ -56,7 +57,7 @@ pub trait Sample {
 /// `f(x)` and the gradient of its sum in `x`, detached. Rows must not interact.
 fn value_and_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
     let x = Var::from_tensor(&x.detach())?;
-    let value = f(x.as_tensor())?;
+    let (value, grads) = value_and_gradients(|| f(x.as_tensor()))?;
     if value.rank() != 1 || value.dim(0)? != x.dim(0)? {
         return Err(Error::Shape {
             what: "density value",
@@ -64,13 +65,12 @@ fn value_and_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<(
             got: value.dims().to_vec(),
         });
     }
-    let grads = value.sum_all()?.backward()?;
     let grad = match grads.get(x.as_tensor()) {
         Some(grad) => grad.detach(),
         // A constant function: the graph does not reach `x`.
         None => x.as_tensor().zeros_like()?,
     };
-    Ok((value.detach(), grad))
+    Ok((value, grad))
 }
 
 #[cfg(test)]

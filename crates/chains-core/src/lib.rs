@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare bits and exact limits"))]
 
+pub mod autograd;
 pub mod chain;
 pub mod checkpoint;
 pub mod density;

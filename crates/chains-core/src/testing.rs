@@ -1,8 +1,8 @@
 //! Helpers of unit tests: fixed inputs, every device, references in f64, finite differences.
 
-use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_core::{DType, Device, Shape, Tensor, Var, backprop::GradStore};
 
-use crate::{error::Result, noise::Noise, seed::Seed};
+use crate::{autograd::value_and_weighted_gradients, error::Result, noise::Noise, seed::Seed};
 
 /// A function of tensors that is tested.
 pub(crate) type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
@@ -66,8 +66,8 @@ pub(crate) struct Outcome {
     pub(crate) grads: Vec<Option<Vec<f64>>>,
 }
 
-/// Evaluates `f` at inputs converted to `dtype` on `device`. The weights of the sum are random, so
-/// that a wrong axis or a wrong order shows.
+/// Evaluates `f` at inputs converted to `dtype` on `device`, with candle's graph and on a tape, which
+/// must agree. The weights of the sum are random, so that a wrong axis or a wrong order shows.
 pub(crate) fn evaluate(
     f: Function<'_>,
     inputs: &[Tensor],
@@ -81,9 +81,23 @@ pub(crate) fn evaluate(
     let tensors: Vec<_> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let y = f(&tensors)?;
     let weights = normal("weights", y.shape()).to_dtype(dtype)?.to_device(device)?;
-    let grads = y.mul(&weights)?.sum_all()?.backward()?;
-    let grads = tensors.iter().map(|tensor| grads.get(tensor).map(values)).collect();
-    Ok(Outcome { value: values(&y), grads })
+    let outcome = |y: &Tensor, grads: &GradStore| Outcome {
+        value: values(y),
+        grads: tensors.iter().map(|tensor| grads.get(tensor).map(values)).collect(),
+    };
+    let graph = outcome(&y, &y.mul(&weights)?.sum_all()?.backward()?);
+    let (y, grads) = value_and_weighted_gradients(|| f(&tensors), &weights)?;
+    let tape = outcome(&y, &grads);
+    assert_eq!(graph.value, tape.value, "value on a tape");
+    for (i, pair) in graph.grads.iter().zip(&tape.grads).enumerate() {
+        match pair {
+            (Some(graph), Some(tape)) => {
+                assert_close(&format!("gradient {i} on a tape"), tape, graph, 1e-6);
+            }
+            (graph, tape) => assert_eq!(graph, tape, "gradient {i} on a tape"),
+        }
+    }
+    Ok(tape)
 }
 
 /// Asserts that two lists agree to `tolerance`, relative to the largest expected value.

@@ -139,13 +139,13 @@ impl OperatorNetwork {
             let mut y = hidden.layer.forward(&h, known.get(index))?;
             values.push(y.clone());
             if let Layer::Deconv(_) = hidden.layer {
-                y = y.reshape([&[g, b], &y.dims()[1..]].concat())?;
+                y = ops::reshape(&y, [&[g, b], &y.dims()[1..]].concat())?;
             }
             let (y, used) = hidden.norm.forward(&y, steps, statistics)?;
             moments.push(used);
             h = match (&hidden.layer, hidden.reshape) {
-                (Layer::Deconv(_), _) => y.flatten(0, 1)?,
-                (Layer::Dense(_), Some([c, h, w])) => y.reshape((g * b, c, h, w))?,
+                (Layer::Deconv(_), _) => ops::reshape(&y, [&[g * b], &y.dims()[2..]].concat())?,
+                (Layer::Dense(_), Some([c, h, w])) => ops::reshape(&y, (g * b, c, h, w))?,
                 (Layer::Dense(_), None) => y,
             };
         }
@@ -153,7 +153,7 @@ impl OperatorNetwork {
             let y = head.forward(&h, known.get(layers + index))?;
             values.push(match head {
                 Layer::Dense(_) => y,
-                Layer::Deconv(_) => y.reshape((g, b, self.config.dim()))?,
+                Layer::Deconv(_) => ops::reshape(&y, (g, b, self.config.dim()))?,
             });
         }
         Ok(Pass { values, moments })

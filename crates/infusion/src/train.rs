@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use chains_core::{
     Error, Noise, Result,
+    autograd::value_and_gradients,
     chain::{Step, TransitionOperator},
     density::LogDensity,
     nn::Statistics,
@@ -34,16 +35,15 @@ pub fn update(
     if config.objective == Objective::DenoisingPerStep {
         return per_step(model, adam, learning_rate, x, noise);
     }
-    let loss = match config.objective {
-        Objective::LowerBound => lower_bound_loss(model, x, noise)?,
+    descend(model, adam, learning_rate, || match config.objective {
+        Objective::LowerBound => lower_bound_loss(model, x, noise),
         Objective::LowerBoundDetached { weighted } => {
-            stacked_loss(model, x, noise, Targets::States { weighted })?
+            stacked_loss(model, x, noise, Targets::States { weighted })
         }
         Objective::Denoising | Objective::DenoisingPerStep => {
-            stacked_loss(model, x, noise, Targets::Data)?
+            stacked_loss(model, x, noise, Targets::Data)
         }
-    };
-    descend(model, adam, learning_rate, &loss)
+    })
 }
 
 /// What the conditionals are asked to explain.
@@ -114,29 +114,34 @@ fn per_step(
     let mut sum = 0.0;
     for t in 1..=steps {
         let share = t as f64 / steps as f64;
-        let conditional = operator.conditional(&z, Step::at(t - 1))?;
-        let loss =
-            weighted_log_likelihood(&conditional.log_prob(x)?.unsqueeze(0)?, x.dim(1)?, &[1.0])?;
-        sum += share * descend(model, adam, learning_rate * share, &loss)?;
-        if t < steps {
-            z = chain.proposal(t, conditional.detach(), spike.clone())?.draw(noise)?.detach();
+        let mut drawn_from = None;
+        let loss = || {
+            let conditional = operator.conditional(&z, Step::at(t - 1))?;
+            drawn_from = Some(conditional.detach());
+            weighted_log_likelihood(&conditional.log_prob(x)?.unsqueeze(0)?, x.dim(1)?, &[1.0])
+        };
+        sum += share * descend(model, adam, learning_rate * share, loss)?;
+        if let Some(conditional) = drawn_from.filter(|_| t < steps) {
+            z = chain.proposal(t, conditional, spike.clone())?.draw(noise)?.detach();
         }
     }
     Ok(sum)
 }
 
+/// One step against the gradients of a loss, whose value it returns.
 fn descend(
     model: &InfusionModel,
     adam: &mut Adam,
     learning_rate: f64,
-    loss: &Tensor,
+    loss: impl FnOnce() -> Result<Tensor>,
 ) -> Result<f64> {
+    let (loss, grads) = value_and_gradients(loss)?;
     let value = f64::from(loss.to_scalar::<f32>()?);
     if !value.is_finite() {
         let step = usize::try_from(adam.steps()).unwrap_or(usize::MAX);
         return Err(Error::NonFinite { what: "loss", step });
     }
-    adam.step(model.store(), &loss.backward()?, learning_rate)?;
+    adam.step(model.store(), &grads, learning_rate)?;
     Ok(value)
 }
 

@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Device, Tensor};
 use chains_core::{
     ParamStore, Result, Seed,
+    autograd::value_and_gradients,
     nn::{Linear, LinearInit},
     ops,
     optim::{Adam, AdamConfig},
@@ -53,11 +54,13 @@ impl DigitClassifier {
                 let chunk = Tensor::new(chunk, &Device::Cpu)?.to_device(images.device())?;
                 let x = images.index_select(&chunk, 0)?;
                 let y = labels.index_select(&chunk, 0)?.unsqueeze(1)?;
-                let log_probs = candle_nn::ops::log_softmax(&this.logits(&x)?, D::Minus1)?;
-                let loss = log_probs.gather(&y, 1)?.mean_all()?.neg()?;
+                let (_, grads) = value_and_gradients(|| {
+                    let log_probs = candle_nn::ops::log_softmax(&this.logits(&x)?, D::Minus1)?;
+                    Ok(log_probs.gather(&y, 1)?.mean_all()?.neg()?)
+                })?;
                 let step = epoch * per_epoch + index;
                 let rate = rate.at(step, epochs * per_epoch);
-                adam.step(&this.store, &loss.backward()?, rate)?;
+                adam.step(&this.store, &grads, rate)?;
             }
         }
         Ok(this)

@@ -7,7 +7,7 @@ use super::{
     math::{self, exp_m1, ln_1p, logistic},
     slice, with_values,
 };
-use crate::error::Result;
+use crate::{autograd::apply1, error::Result};
 
 /// `max(x, 0)`, any shape; the gradient at 0 is 0, and NaN stays NaN.
 ///
@@ -198,7 +198,7 @@ fn apply(
     value: impl Fn(f32) -> f32 + Send + Sync + 'static,
     gradient: impl Fn(f32, f32, f32) -> f32 + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    Ok(x.contiguous()?.apply_op1(Activation { name, value, gradient })?)
+    Ok(apply1(Activation { name, value, gradient }, &x.contiguous()?)?)
 }
 
 impl<V, G> CustomOp1 for Activation<V, G>

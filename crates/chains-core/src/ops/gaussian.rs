@@ -11,7 +11,10 @@ use super::{
     simd::{lane_sum, vectorised},
     slice, with_values,
 };
-use crate::error::{Error, Result};
+use crate::{
+    autograd::apply3,
+    error::{Error, Result},
+};
 
 /// `-0.5 (ln(2 pi variance) + (x - mean)^2 / variance)` elementwise, in nats.
 ///
@@ -47,7 +50,7 @@ fn apply(x: &Tensor, mean: &Tensor, variance: &Tensor, sum: bool) -> Result<Tens
     }
     if fused(&[x, mean, variance]) {
         let (mean, variance) = (mean.contiguous()?, variance.contiguous()?);
-        return Ok(x.contiguous()?.apply_op3(&mean, &variance, Gaussian { sum })?);
+        return Ok(apply3(Gaussian { sum }, [&x.contiguous()?, &mean, &variance])?);
     }
     let square = (x - mean)?.sqr()?.div(variance)?;
     let density = ((square + variance.affine(2.0 * std::f64::consts::PI, 0.0)?.log()?)? * -0.5)?;

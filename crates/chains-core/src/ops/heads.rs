@@ -11,7 +11,10 @@ use super::{
     simd::vectorised,
     slice, with_values, zeros,
 };
-use crate::error::{Error, Result};
+use crate::{
+    autograd::apply2,
+    error::{Error, Result},
+};
 
 /// `ln N(x; sigmoid(a), scale * sigmoid(b) + floor)` summed over the last axis, in nats.
 ///
@@ -45,7 +48,7 @@ pub fn sigmoid_gaussian_log_prob(
     }
     let (scale, floor) = (scale as f32, floor as f32);
     let op = Heads { x: x.contiguous()?, scale, floor };
-    Ok(a.contiguous()?.apply_op2(&b.contiguous()?, op)?)
+    Ok(apply2(op, [&a.contiguous()?, &b.contiguous()?])?)
 }
 
 struct Heads {

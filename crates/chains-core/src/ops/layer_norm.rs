@@ -10,7 +10,10 @@ use super::{
     simd::{lane_sum, vectorised},
     slice, with_values, zeros,
 };
-use crate::error::{Error, Result};
+use crate::{
+    autograd::apply3,
+    error::{Error, Result},
+};
 
 /// `gain (x - mean) / sqrt(variance + eps) + shift` over the last axis.
 ///
@@ -49,7 +52,7 @@ pub fn layer_norm(
             None => Tensor::zeros(d, x.dtype(), x.device())?,
         };
         let op = LayerNorm { eps: eps as f32, moments: OnceLock::new() };
-        return Ok(x.contiguous()?.apply_op3(&gain, &shift, op)?);
+        return Ok(apply3(op, [&x.contiguous()?, &gain, &shift])?);
     }
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;

@@ -6,9 +6,12 @@ use rayon::prelude::*;
 use super::{
     GRAIN, fused, host,
     kernel::{MatRef, fresh, product},
-    slice, with_values, zeros,
+    slice, with_values,
 };
-use crate::error::{Error, Result};
+use crate::{
+    autograd::{apply2, apply3},
+    error::{Error, Result},
+};
 
 /// `x weight^T + bias`.
 ///
@@ -30,8 +33,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     Ok(match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Affine::default())?,
-        None => x.apply_op2(&weight, Affine::default())?,
+        Some(bias) => apply3(Affine::default(), [&x, &weight, &bias.contiguous()?])?,
+        None => apply2(Affine::default(), [&x, &weight])?,
     })
 }
 
@@ -69,8 +72,8 @@ pub fn linear_known(
     let known = value.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
     let op = Affine { known: Some(known) };
     Ok(match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
-        None => x.apply_op2(&weight, op)?,
+        Some(bias) => apply3(op, [&x, &weight, &bias.contiguous()?])?,
+        None => apply2(op, [&x, &weight])?,
     })
 }
 
@@ -132,8 +135,7 @@ impl Affine {
         bias: Option<&[f32]>,
         [b, inner, out]: [usize; 3],
     ) -> Vec<f32> {
-        let mut y = zeros(b * out);
-        product(MatRef::new(x, b, inner), MatRef::new(weight, out, inner).t(), &mut y);
+        let mut y = product(MatRef::new(x, b, inner), MatRef::new(weight, out, inner).t());
         if let Some(bias) = bias {
             let out = out.max(1);
             y.par_chunks_mut((GRAIN / out).max(1) * out).for_each(|rows| {
@@ -154,15 +156,13 @@ impl Affine {
         with_values([x, weight, grad], |[xs, ws, gs]| {
             let gs = MatRef::new(gs, b, out);
             let gx = if x.track_op() {
-                let mut gx = zeros(b * inner);
-                product(gs, MatRef::new(ws, out, inner), &mut gx);
+                let gx = product(gs, MatRef::new(ws, out, inner));
                 Some(Tensor::from_vec(gx, x.shape(), x.device())?)
             } else {
                 None
             };
             let gw = if weight.track_op() {
-                let mut gw = zeros(out * inner);
-                product(gs.t(), MatRef::new(xs, b, inner), &mut gw);
+                let gw = product(gs.t(), MatRef::new(xs, b, inner));
                 Some(Tensor::from_vec(gw, (out, inner), x.device())?)
             } else {
                 None
@@ -192,7 +192,7 @@ fn joined(parts: &[Tensor]) -> candle_core::Result<Vec<f32>> {
     if len == 0 || values.iter().any(|part| part.len() != len) {
         return Ok(values.concat());
     }
-    Ok(fresh(n, len, |start, out| out.copy_from_slice(values[start / len])))
+    Ok(fresh(n, [len; 2], |start, out| out.copy_from_slice(values[start / len])))
 }
 
 /// The sum over rows of every one of `columns`.

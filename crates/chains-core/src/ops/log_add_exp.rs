@@ -7,7 +7,10 @@ use super::{
     math::{exp, ln_1p, logistic},
     slice, with_values,
 };
-use crate::error::{Error, Result};
+use crate::{
+    autograd::apply2,
+    error::{Error, Result},
+};
 
 /// `ln(exp(a) + exp(b))` elementwise, without overflow; `-inf` in one operand gives the other.
 ///
@@ -25,7 +28,7 @@ pub fn log_add_exp(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         });
     }
     if fused(&[a, b]) {
-        return Ok(a.contiguous()?.apply_op2(&b.contiguous()?, LogAddExp)?);
+        return Ok(apply2(LogAddExp, [&a.contiguous()?, &b.contiguous()?])?);
     }
     // The maximum is a constant of the graph, so that ties share the gradient; it is kept finite, so
     // that two zero weights do not give NaN.

@@ -27,6 +27,7 @@ use std::cell::Cell;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
 
+pub use crate::autograd::reshape;
 pub use activation::{elu, exp, leaky_relu, relu, scaled_sigmoid, sigmoid, silu, softplus, tanh};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d};
 pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
@@ -82,8 +83,11 @@ fn host<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<&'a [f
 /// Elements that make a parallel task worth its start.
 const GRAIN: usize = 16_384;
 
-/// Fills a new vector of `n` elements in parallel blocks, compiled as [`simd::vectorised`] does; `f`
-/// gets the index of the first element of a block, which is zeroed.
+/// Elements that stay in the first-level cache between two passes over them.
+const STEP: usize = 2048;
+
+/// Fills a new vector of `n` elements in parallel, [`STEP`] elements at a time, compiled as
+/// [`simd::vectorised`] does; `f` gets the index of the first element of a step, which is zeroed.
 #[inline(always)]
 fn build(n: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     build_rows(
@@ -94,11 +98,13 @@ fn build(n: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     )
 }
 
-/// [`build`] in blocks of whole rows of `row` elements.
+/// [`build`] in steps of whole rows of `row` elements.
 #[inline(always)]
 fn build_rows(n: usize, row: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let row = row.max(1);
-    kernel::fresh(n, (GRAIN / row).max(1) * row, |start, block| {
+    let [size, step] = [GRAIN, STEP].map(|len| (len / row).max(1) * row);
+    // A task is whole steps.
+    kernel::fresh(n, [size.next_multiple_of(step), step], |start, block| {
         simd::vectorised(
             #[inline(always)]
             || f(start, block),
@@ -108,7 +114,26 @@ fn build_rows(n: usize, row: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec
 
 /// `n` zeros, written in parallel.
 fn zeros(n: usize) -> Vec<f32> {
-    kernel::fresh(n, GRAIN, |_, _| ())
+    kernel::fresh(n, [GRAIN; 2], |_, _| ())
+}
+
+/// The sum of two tensors of one shape, without a graph.
+pub(crate) fn sum_of_two(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    if !fused(&[a, b]) {
+        return a.detach().add(&b.detach());
+    }
+    let sum = with_values([a, b], |[a, b]| {
+        Ok(build(
+            a.len(),
+            #[inline(always)]
+            |start, out| {
+                for (sum, (a, b)) in out.iter_mut().zip(a[start..].iter().zip(&b[start..])) {
+                    *sum = a + b;
+                }
+            },
+        ))
+    })?;
+    Tensor::from_vec(sum, a.shape(), a.device())
 }
 
 /// As [`build`], on a slice that exists.

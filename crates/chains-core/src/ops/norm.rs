@@ -6,7 +6,10 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 use self::passes::{Passes, moments};
 use super::{activation::relu, fused, slice, with_values};
-use crate::error::{Error, Result};
+use crate::{
+    autograd::apply3,
+    error::{Error, Result},
+};
 
 /// Mean and population variance of every channel of every group.
 #[derive(Clone, Debug)]
@@ -73,7 +76,8 @@ pub fn normalise(
             let scale = variance.iter().map(|v| 1.0 / (v + eps as f32).sqrt()).collect();
             Ok(Normalise { mean: mean.to_vec(), scale, axes: [g, b, c, s], options })
         })?;
-        return Ok(x.contiguous()?.apply_op3(&gain.contiguous()?, &shift.contiguous()?, op)?);
+        let operands = [&x.contiguous()?, &gain.contiguous()?, &shift.contiguous()?];
+        return Ok(apply3(op, operands)?);
     }
     let wide = |t: &Tensor| t.reshape((g, 1, c, 1));
     let flat = x.reshape((g, b, c, s))?;

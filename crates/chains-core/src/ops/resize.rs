@@ -3,7 +3,10 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
 use super::{build_rows, fused, slice, with_values};
-use crate::error::{Error, Result};
+use crate::{
+    autograd::apply1,
+    error::{Error, Result},
+};
 
 /// Every pixel four times, in a square: nearest-neighbour upsampling by two.
 ///
@@ -15,7 +18,7 @@ use crate::error::{Error, Result};
 pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     let [b, c, h, w] = axes("upsample2", x)?;
     if fused(&[x]) {
-        return Ok(x.contiguous()?.apply_op1(Upsample)?);
+        return Ok(apply1(Upsample, &x.contiguous()?)?);
     }
     let wide = x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, 2, w, 2))?;
     Ok(wide.contiguous()?.reshape((b, c, 2 * h, 2 * w))?)
@@ -31,7 +34,7 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
 pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     let halves = halves("avg_pool2", x)?;
     if fused(&[x]) {
-        return Ok(x.contiguous()?.apply_op1(AvgPool)?);
+        return Ok(apply1(AvgPool, &x.contiguous()?)?);
     }
     Ok(squares(x, halves)?.mean((3, 5))?)
 }
@@ -48,7 +51,7 @@ pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
     let halves = halves("max_pool2", x)?;
     if fused(&[x]) {
-        return Ok(x.contiguous()?.apply_op1(MaxPool)?);
+        return Ok(apply1(MaxPool, &x.contiguous()?)?);
     }
     Ok(squares(x, halves)?.max(5)?.max(3)?)
 }

@@ -5,6 +5,7 @@ use std::{hint::black_box, path::Path};
 use candle_core::{Tensor, Var};
 use chains_core::{
     Seed,
+    autograd::value_and_weighted_gradients,
     ops::{self, AdamStep, NormOptions},
 };
 
@@ -117,16 +118,25 @@ const DEPTHWISE: Conv =
     Conv { kind: Kind::Depthwise, x: [64, 16, 16], weight: [64, 1, 5, 5], stride: 1, padding: 2 };
 
 impl Conv {
+    /// Of the result.
+    fn shape(self) -> [usize; 4] {
+        let [_, h, w] = self.x;
+        match self.kind {
+            Kind::Transposed => [32, self.weight[1], h * self.stride, w * self.stride],
+            _ => [32, self.weight[0], h / self.stride, w / self.stride],
+        }
+    }
+
     /// Of the forward pass: a multiply-add for each weight of a kernel at each position of the
     /// result, of the input for a transposed one.
     fn gflop(self) -> f64 {
         let [c, h, w] = self.x;
-        let [first, a, b, k] = [self.weight[0], self.weight[1], self.weight[2], self.weight[3]];
+        let [_, a, b, k] = self.weight;
         let positions = match self.kind {
-            Kind::Transposed => c * h * w,
-            Kind::Dense | Kind::Depthwise => first * (h / self.stride) * (w / self.stride),
+            Kind::Transposed => 32 * c * h * w,
+            Kind::Dense | Kind::Depthwise => self.shape().iter().product(),
         };
-        2e-9 * (32 * positions * a * b * k) as f64
+        2e-9 * (positions * a * b * k) as f64
     }
 
     fn unit(self, backward: bool) -> Result<Unit> {
@@ -134,6 +144,7 @@ impl Conv {
         let x = Var::from_tensor(&values("x", &[32, c, h, w])?)?;
         let weight = Var::from_tensor(&(values("weight", &self.weight)? * 0.05)?)?;
         let (stride, padding) = (self.stride, self.padding);
+        let weights = values("weights", &self.shape())?;
         let forward = move |x: &Tensor, weight: &Tensor| match self.kind {
             Kind::Dense => ops::conv2d(x, weight, None, stride, padding),
             Kind::Transposed => ops::conv_transpose2d(x, weight, None, stride, padding, 1),
@@ -141,7 +152,8 @@ impl Conv {
         };
         Ok(Box::new(move || {
             if backward {
-                black_box(forward(&x, &weight)?.backward()?);
+                let y = || forward(&x, &weight);
+                black_box(value_and_weighted_gradients(y, &weights)?);
             } else {
                 black_box(forward(&x.as_detached_tensor(), &weight.as_detached_tensor())?);
             }
@@ -155,8 +167,10 @@ fn layer_norm(_: &Path) -> Result<Unit> {
     let x = Var::from_tensor(&values("x", &[256, 1024])?)?;
     let gain = Var::from_tensor(&Tensor::ones(1024, x.dtype(), x.device())?)?;
     let shift = Var::from_tensor(&Tensor::zeros(1024, x.dtype(), x.device())?)?;
+    let weights = values("weights", x.dims())?;
     Ok(Box::new(move || {
-        black_box(ops::layer_norm(&x, Some(&gain), Some(&shift), 1e-5)?.backward()?);
+        let y = || ops::layer_norm(&x, Some(&gain), Some(&shift), 1e-5);
+        black_box(value_and_weighted_gradients(y, &weights)?);
         Ok(())
     }))
 }
@@ -167,10 +181,13 @@ fn batch_norm(_: &Path) -> Result<Unit> {
     let gain = Var::from_tensor(&Tensor::ones((1, 64), x.dtype(), x.device())?)?;
     let shift = Var::from_tensor(&Tensor::zeros((1, 64), x.dtype(), x.device())?)?;
     let options = NormOptions { batch: true, relu: false };
+    let weights = values("weights", x.dims())?;
     Ok(Box::new(move || {
-        let moments = ops::batch_moments(&x)?;
-        let y = ops::normalise(&x, &moments, [&gain, &shift], 1e-5, options)?;
-        black_box(y.backward()?);
+        let y = || {
+            let moments = ops::batch_moments(&x)?;
+            ops::normalise(&x, &moments, [&gain, &shift], 1e-5, options)
+        };
+        black_box(value_and_weighted_gradients(y, &weights)?);
         Ok(())
     }))
 }

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::{dense, depthwise, geometry::Geometry};
 use crate::{
+    autograd::{apply2, apply3},
     error::Result,
     ops::{slice, with_values},
 };
@@ -33,8 +34,8 @@ impl Convolution {
     ) -> Result<Tensor> {
         let (x, weight) = (x.contiguous()?, weight.contiguous()?);
         Ok(match bias {
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, self)?,
-            None => x.apply_op2(&weight, self)?,
+            Some(bias) => apply3(self, [&x, &weight, &bias.contiguous()?])?,
+            None => apply2(self, [&x, &weight])?,
         })
     }
 

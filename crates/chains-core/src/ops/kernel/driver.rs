@@ -4,7 +4,7 @@
 //! otherwise. The right operand is packed by the task that uses it, a few hundred columns and
 //! [`DEPTH`] rows at a time, so that the copy stays in the second-level cache.
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
@@ -67,8 +67,13 @@ pub(super) trait Micro: Copy + Send + Sync {
     fn transpose(self, src: &[f32], src_stride: usize, dst: &mut [f32], dst_stride: usize);
 }
 
-/// `lhs * rhs` into the row-major `out`; no dimension may be zero.
-pub(super) fn run<M: Micro>(micro: M, lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
+/// `lhs * rhs` into the row-major `out`, every element overwritten; no dimension may be zero.
+pub(super) fn run<M: Micro>(
+    micro: M,
+    lhs: MatRef<'_>,
+    rhs: MatRef<'_>,
+    out: &mut [MaybeUninit<f32>],
+) {
     let (k, n) = (lhs.cols, rhs.cols);
     if lhs.col_stride == 1 {
         blocks(micro, lhs, rhs, out, false);
@@ -98,11 +103,19 @@ fn chunk(m: usize, k: usize) -> (usize, usize) {
 }
 
 /// Cuts the result into blocks and computes each in a task of its own.
-fn blocks<M: Micro>(micro: M, lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32], accumulate: bool) {
+///
+/// What `out` holds is read only to `accumulate`, and then has to be written.
+fn blocks<M: Micro>(
+    micro: M,
+    lhs: MatRef<'_>,
+    rhs: MatRef<'_>,
+    out: &mut [MaybeUninit<f32>],
+    accumulate: bool,
+) {
     let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
     assert_eq!(out.len(), m * n, "output of {m} x {n}");
     let [down, across] = grid(m, n, k);
-    let dst = SendPtr(out.as_mut_ptr());
+    let dst = SendPtr(out.as_mut_ptr().cast());
     let task = |index: usize| {
         let rows = share(m, ROWS, index % down, down);
         let cols = share(n, LANES, index / down, across);

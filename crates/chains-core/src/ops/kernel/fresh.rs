@@ -4,20 +4,28 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-/// A vector of `n` elements that `f` writes in parallel blocks of `size`: it gets the index of a
-/// block's first element and the block, zeroed.
+/// A vector of `n` elements that `f` writes in parallel tasks of `size`, `step` elements at a time:
+/// it gets the index of the first element of a step and the step, zeroed.
 ///
-/// A block is zeroed by the thread that writes it and is then in its cache.
-pub(crate) fn fresh(n: usize, size: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+/// A step is zeroed by the thread that writes it just before it does, and is then in its cache.
+pub(crate) fn fresh(
+    n: usize,
+    [size, step]: [usize; 2],
+    f: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
     let mut out = Vec::with_capacity(n);
     let spare = &mut out.spare_capacity_mut()[..n];
-    let one = |(index, block): (usize, &mut [MaybeUninit<f32>])| f(index * size, zeroed(block));
+    let one = |(index, task): (usize, &mut [MaybeUninit<f32>])| {
+        for (at, block) in task.chunks_mut(step).enumerate() {
+            f(index * size + at * step, zeroed(block));
+        }
+    };
     if n <= size {
         one((0, spare));
     } else {
         spare.par_chunks_mut(size).enumerate().for_each(one);
     }
-    // SAFETY: `n` elements were reserved, and the blocks cover and initialise all of them.
+    // SAFETY: `n` elements were reserved, and the tasks cover and initialise all of them.
     unsafe { out.set_len(n) };
     out
 }
@@ -34,9 +42,9 @@ mod tests {
 
     #[test]
     fn blocks_are_zeroed_and_written_once_in_their_place() {
-        for (n, size) in [(0, 4), (1, 4), (4, 4), (5, 4), (1000, 7)] {
-            let got = fresh(n, size, |start, block| {
-                assert!(block.iter().all(|x| *x == 0.0) && block.len() <= size);
+        for (n, size, step) in [(0, 4, 2), (1, 4, 4), (4, 4, 3), (5, 4, 1), (1000, 70, 7)] {
+            let got = fresh(n, [size, step], |start, block| {
+                assert!(block.iter().all(|x| *x == 0.0) && block.len() <= step);
                 block.iter_mut().enumerate().for_each(|(i, x)| *x += (start + i) as f32);
             });
             assert_eq!(got, (0..n).map(|i| i as f32).collect::<Vec<_>>(), "{n} {size}");
@@ -46,7 +54,7 @@ mod tests {
     #[test]
     fn a_panic_of_the_writer_leaks_no_uninitialised_vector() {
         let result = std::panic::catch_unwind(|| {
-            fresh(100, 10, |start, _| assert!(start != 50, "the writer panics"))
+            fresh(100, [10, 10], |start, _| assert!(start != 50, "the writer panics"))
         });
         assert!(result.is_err());
     }

@@ -19,6 +19,7 @@ mod shifted;
 #[cfg(test)]
 mod tests;
 
+use std::mem::MaybeUninit;
 #[cfg(any(target_arch = "x86_64", test))]
 use std::ops::Range;
 
@@ -78,21 +79,25 @@ impl SendPtr {
     }
 }
 
-/// `lhs * rhs` into the row-major `out`, every element overwritten.
+/// `lhs * rhs`, row-major.
 ///
 /// The result is cut into blocks whose number depends on the shape alone, each computed by one
 /// thread, so the result has the same bits for any number of threads.
-pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
-    let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
-    assert_eq!(k, rhs.rows, "inner dimensions");
-    assert_eq!(out.len(), m * n, "output of {m} x {n}");
-    if m == 0 || n == 0 {
-        return;
+pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<f32> {
+    assert_eq!(lhs.cols, rhs.rows, "inner dimensions");
+    let len = lhs.rows * rhs.cols;
+    if lhs.cols == 0 || len == 0 {
+        return vec![0.0; len];
     }
-    if k == 0 {
-        out.fill(0.0);
-        return;
-    }
+    let mut out = Vec::with_capacity(len);
+    write_product(lhs, rhs, &mut out.spare_capacity_mut()[..len]);
+    // SAFETY: `len` elements were reserved, and the product has written all of them.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// [`product`] into `out`, every element overwritten; no dimension may be zero.
+fn write_product(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [MaybeUninit<f32>]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(micro) = avx512::Avx512::detect()
         && pays(lhs, rhs)
@@ -116,12 +121,13 @@ fn pays(lhs: MatRef<'_>, rhs: MatRef<'_>) -> bool {
 }
 
 /// [`product`] by blocks of the longer side of the result, each one call of `gemm`.
-fn by_gemm(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [f32]) {
+fn by_gemm(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [MaybeUninit<f32>]) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
+    assert_eq!(out.len(), m * n, "output of {m} x {n}");
     let long = m.max(n);
     let blocks = blocks(m, n, k);
     let size = long.div_ceil(blocks).next_multiple_of(16);
-    let dst = SendPtr(out.as_mut_ptr());
+    let dst = SendPtr(out.as_mut_ptr().cast());
     let block = |index: usize| {
         let start = index * size;
         let len = size.min(long - start);

@@ -1,0 +1,356 @@
+//! Gradients without candle's accumulation.
+//!
+//! candle's backward pass adds every gradient to zeros that it writes first, on one thread: three
+//! passes over memory for each tensor of the graph, a sixth of a convolution's time. Inside
+//! [`value_and_gradients`] the fused operations of [`crate::ops`] note themselves on a tape; their
+//! gradients are handed on as they are and added only where a tensor was used twice. Between them
+//! candle's graph remains, so every tensor expression is differentiated, with the same results.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Shape, Storage, Tensor, TensorId, Var,
+    backprop::GradStore,
+};
+
+use crate::{error::Result, ops::sum_of_two};
+
+/// The value of `f`, detached, and the gradients of its sum in every variable that it depends on.
+///
+/// Results of operations inside `f` are part of no graph of candle: a tensor that leaves `f` by
+/// another way counts as a variable of its own. For gradients inside of gradients nest the call
+/// instead of calling `Tensor::backward` in `f`.
+///
+/// # Errors
+/// Those of `f`, and of the tensor library.
+pub fn value_and_gradients(f: impl FnOnce() -> Result<Tensor>) -> Result<(Tensor, GradStore)> {
+    let (value, tape) = Tape::record(f)?;
+    let grads = value.backward()?;
+    Ok((value.detach(), tape.back(grads)?))
+}
+
+/// As [`value_and_gradients`], of the sum of `weights * f`.
+///
+/// # Shapes
+/// `weights`: that of the value.
+///
+/// # Errors
+/// As there, and if the shapes differ.
+pub fn value_and_weighted_gradients(
+    f: impl FnOnce() -> Result<Tensor>,
+    weights: &Tensor,
+) -> Result<(Tensor, GradStore)> {
+    let (value, tape) = Tape::record(f)?;
+    let grads = if value.is_variable() && value.shape() == weights.shape() {
+        let mut grads = empty()?;
+        grads.insert(&value, weights.clone());
+        grads
+    } else {
+        graph_gradients(&value, weights)?
+    };
+    Ok((value.detach(), tape.back(grads)?))
+}
+
+/// `x` in another shape of as many elements; on a tape its gradient is not copied.
+///
+/// # Errors
+/// If the numbers of elements differ.
+pub fn reshape(x: &Tensor, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
+    let y = x.reshape(shape.into())?;
+    if recording(&[x]) && y.id() != x.id() {
+        with_tape(|tape| tape.views.insert(y.id(), x.clone()));
+    }
+    Ok(y)
+}
+
+/// Applies a fused operation, which is noted if there is a tape.
+pub(crate) fn apply1(
+    op: impl CustomOp1 + Send + Sync + 'static,
+    x: &Tensor,
+) -> candle_core::Result<Tensor> {
+    if !recording(&[x]) {
+        return x.apply_op1(op);
+    }
+    let result = {
+        let (storage, layout) = x.storage_and_layout();
+        op.cpu_fwd(host(&storage)?, layout)?
+    };
+    note(result, vec![x.clone()], move |args, y, grad| Ok(vec![op.bwd(&args[0], y, grad)?]))
+}
+
+/// As [`apply1`], of two operands.
+pub(crate) fn apply2(
+    op: impl CustomOp2 + Send + Sync + 'static,
+    [a, b]: [&Tensor; 2],
+) -> candle_core::Result<Tensor> {
+    if !recording(&[a, b]) {
+        return a.apply_op2(b, op);
+    }
+    let result = {
+        let [(sa, la), (sb, lb)] = [a, b].map(Tensor::storage_and_layout);
+        op.cpu_fwd(host(&sa)?, la, host(&sb)?, lb)?
+    };
+    note(result, vec![a.clone(), b.clone()], move |args, y, grad| {
+        let (a, b) = op.bwd(&args[0], &args[1], y, grad)?;
+        Ok(vec![a, b])
+    })
+}
+
+/// As [`apply1`], of three operands.
+pub(crate) fn apply3(
+    op: impl CustomOp3 + Send + Sync + 'static,
+    [a, b, c]: [&Tensor; 3],
+) -> candle_core::Result<Tensor> {
+    if !recording(&[a, b, c]) {
+        return a.apply_op3(b, c, op);
+    }
+    let result = {
+        let [(sa, la), (sb, lb), (sc, lc)] = [a, b, c].map(Tensor::storage_and_layout);
+        op.cpu_fwd(host(&sa)?, la, host(&sb)?, lb, host(&sc)?, lc)?
+    };
+    note(result, vec![a.clone(), b.clone(), c.clone()], move |args, y, grad| {
+        let (a, b, c) = op.bwd(&args[0], &args[1], &args[2], y, grad)?;
+        Ok(vec![a, b, c])
+    })
+}
+
+/// Gradients of operands from operands, value and gradient of the value.
+type Backward = Box<dyn Fn(&[Tensor], &Tensor, &Tensor) -> candle_core::Result<Vec<Option<Tensor>>>>;
+
+struct Record {
+    operands: Vec<Tensor>,
+    /// A variable in candle's eyes, where its graph ends.
+    value: Tensor,
+    backward: Backward,
+}
+
+/// The operations of one scope in their order.
+#[derive(Default)]
+struct Tape {
+    records: Vec<Record>,
+    /// The tensor that each view shows in another shape.
+    views: HashMap<TensorId, Tensor>,
+}
+
+thread_local! {
+    /// The innermost scope is the last.
+    static TAPES: RefCell<Vec<Tape>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with the tape of the innermost scope.
+fn with_tape<R>(f: impl FnOnce(&mut Tape) -> R) -> Option<R> {
+    TAPES.with_borrow_mut(|tapes| tapes.last_mut().map(f))
+}
+
+/// Is there a tape, and anything to differentiate?
+fn recording(operands: &[&Tensor]) -> bool {
+    TAPES.with_borrow(|tapes| !tapes.is_empty()) && operands.iter().any(|x| x.track_op())
+}
+
+fn note(
+    (values, shape): (CpuStorage, Shape),
+    operands: Vec<Tensor>,
+    backward: impl Fn(&[Tensor], &Tensor, &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> + 'static,
+) -> candle_core::Result<Tensor> {
+    let CpuStorage::F32(values) = values else {
+        candle_core::bail!("fused op: the result is not f32");
+    };
+    let value = Var::from_vec(values, shape, &Device::Cpu)?.into_inner();
+    let record = Record { operands, value: value.clone(), backward: Box::new(backward) };
+    with_tape(|tape| tape.records.push(record));
+    Ok(value)
+}
+
+fn host(storage: &Storage) -> candle_core::Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => candle_core::bail!("fused op: operand is not on the host"),
+    }
+}
+
+/// Removes the tapes of its scope and of those inside it, also after a panic.
+struct Scope {
+    depth: usize,
+}
+
+impl Scope {
+    fn begin() -> Self {
+        TAPES.with_borrow_mut(|tapes| {
+            tapes.push(Tape::default());
+            Self { depth: tapes.len() - 1 }
+        })
+    }
+
+    fn end(self) -> Tape {
+        TAPES.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        TAPES.with_borrow_mut(|tapes| tapes.truncate(self.depth));
+    }
+}
+
+impl Tape {
+    fn record(f: impl FnOnce() -> Result<Tensor>) -> Result<(Tensor, Self)> {
+        let scope = Scope::begin();
+        let value = f()?;
+        Ok((value, scope.end()))
+    }
+
+    /// Carries the gradients of the last values back to the first.
+    fn back(self, mut grads: GradStore) -> Result<GradStore> {
+        let Self { records, views } = self;
+        for Record { operands, value, backward } in records.into_iter().rev() {
+            let Some(grad) = grads.remove(&value) else { continue };
+            for (operand, grad) in operands.iter().zip(backward(&operands, &value, &grad)?) {
+                if let Some(grad) = grad {
+                    flow(&mut grads, &views, operand, grad)?;
+                }
+            }
+        }
+        Ok(grads)
+    }
+}
+
+/// Adds a gradient of `x` to those of the variables that candle's graph leads to from it.
+fn flow(
+    grads: &mut GradStore,
+    views: &HashMap<TensorId, Tensor>,
+    x: &Tensor,
+    grad: Tensor,
+) -> Result<()> {
+    if x.is_variable() {
+        let sum = match grads.get(x) {
+            Some(before) => sum_of_two(before, &grad)?,
+            None => grad,
+        };
+        grads.insert(x, sum);
+        return Ok(());
+    }
+    if let Some(source) = views.get(&x.id()) {
+        return flow(grads, views, source, grad.reshape(source.shape())?);
+    }
+    Ok(grads.extend(graph_gradients(x, &grad)?)?)
+}
+
+/// The gradients of the sum of `weights * x` along candle's graph.
+fn graph_gradients(x: &Tensor, weights: &Tensor) -> candle_core::Result<GradStore> {
+    let mut grads = x.mul(weights)?.sum_all()?.backward()?;
+    // candle stores a gradient of the other factor, too.
+    grads.remove(weights);
+    Ok(grads)
+}
+
+/// A store without gradients, which candle makes only in a backward pass.
+fn empty() -> candle_core::Result<GradStore> {
+    let none = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+    let mut grads = none.backward()?;
+    grads.remove(&none);
+    Ok(grads)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{D, DType};
+
+    use super::*;
+    use crate::{
+        ops,
+        testing::{assert_close, normal, values},
+    };
+
+    fn var(label: &str, shape: &[usize]) -> Tensor {
+        Var::from_tensor(&normal(label, shape).to_dtype(DType::F32).unwrap()).unwrap().into_inner()
+    }
+
+    /// Fused operations, candle's own, views, and tensors that are used more than once.
+    fn mixed([x, w, b]: [&Tensor; 3]) -> Result<Tensor> {
+        let h = ops::silu(&ops::linear(x, w, Some(b))?)?;
+        let gate = (h.narrow(1, 0, 3)? * 0.5)?;
+        let wide = ops::reshape(&ops::tanh(&h)?, (2, 2, 6))?;
+        let flat = ops::reshape(&wide.broadcast_mul(&b.reshape((1, 1, 6))?)?, (4, 6))?;
+        let again = ops::linear(&flat, w, None)?;
+        let tail = ops::log_add_exp(&again, &h)?.narrow(1, 3, 3)?;
+        Ok((ops::sigmoid(&gate)?.mul(&tail)?.sum(D::Minus1)? + x.sum(1)?)?)
+    }
+
+    fn operands() -> [Tensor; 3] {
+        [var("x", &[4, 6]), var("w", &[6, 6]), var("b", &[6])]
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_graph() -> Result<()> {
+        let operands = operands();
+        let [x, w, b] = operands.each_ref();
+        let graph = mixed([x, w, b])?;
+        let want = graph.backward()?;
+        let (value, got) = value_and_gradients(|| mixed([x, w, b]))?;
+        assert_eq!(values(&value), values(&graph));
+        assert!(!value.track_op());
+        for operand in &operands {
+            let [got, want] = [&got, &want].map(|grads| values(grads.get(operand).unwrap()));
+            assert_close("gradient", &got, &want, 1e-6);
+        }
+        assert_eq!(got.get_ids().count(), 3, "gradients of tensors in between are not kept");
+        Ok(())
+    }
+
+    #[test]
+    fn an_inner_scope_has_gradients_of_its_own() -> Result<()> {
+        let x = var("x", &[5]);
+        let (_, outer) = value_and_gradients(|| {
+            let y = ops::silu(&x)?;
+            // The score at y is a constant of the outer scope.
+            let (_, inner) = value_and_gradients(|| Ok(ops::exp(&y)?.sum_all()?))?;
+            let score = inner.get(&y).expect("gradient of an outer value").clone();
+            assert_close("inner", &values(&score), &values(&y.exp()?), 1e-6);
+            Ok(y.mul(&score)?.sum_all()?)
+        })?;
+        let score = ops::silu(&x)?.exp()?.detach();
+        let want = ops::silu(&x)?.mul(&score)?.sum_all()?.backward()?;
+        let [got, want] = [&outer, &want].map(|grads| values(grads.get(&x).unwrap()));
+        assert_close("outer", &got, &want, 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn a_failed_scope_leaves_no_tape() -> Result<()> {
+        let x = var("x", &[5]);
+        let failed = value_and_gradients(|| {
+            ops::silu(&x)?;
+            Err(crate::Error::NonFinite { what: "value", step: 0 })
+        });
+        assert!(failed.is_err() && !recording(&[&x]));
+        let panic = std::panic::catch_unwind(|| {
+            let _ = value_and_gradients(|| -> Result<Tensor> { panic!("inside") });
+        });
+        assert!(panic.is_err() && !recording(&[&x]));
+        assert!(ops::silu(&x)?.sum_all()?.backward()?.get(&x).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn weights_stand_for_the_gradient_of_the_value() -> Result<()> {
+        let (x, weights) = (var("x", &[5]), normal("weights", 5).to_dtype(DType::F32)?);
+        let want = ops::silu(&x)?.mul(&weights)?.sum_all()?.backward()?;
+        let want = values(want.get(&x).unwrap());
+        for affine in [false, true] {
+            let f = || Ok(if affine { (ops::silu(&x)? + 0.0)? } else { ops::silu(&x)? });
+            let (_, got) = value_and_weighted_gradients(f, &weights)?;
+            assert_close("gradient", &values(got.get(&x).unwrap()), &want, 1e-6);
+        }
+        assert!(value_and_weighted_gradients(|| ops::silu(&x), &x.narrow(0, 0, 2)?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_constant_has_no_gradients() -> Result<()> {
+        let x = normal("x", 5).to_dtype(DType::F32)?;
+        let (value, grads) = value_and_gradients(|| ops::silu(&x))?;
+        assert_eq!(values(&value), values(&ops::silu(&x)?));
+        assert!(grads.get(&x).is_none());
+        Ok(())
+    }
+}
