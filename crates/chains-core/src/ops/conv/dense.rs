@@ -16,7 +16,6 @@ use super::{
 use crate::ops::{
     kernel::{Patchwork, block_product, patch_product, patch_sums},
     simd::vectorised,
-    zeros,
 };
 
 /// Positions of a panel: two tiles of three vectors.
@@ -79,9 +78,8 @@ pub(super) fn forward(
     let patches = Patches::new(*g);
     let (depth, positions, c) = (g.depth(), g.positions(), g.image[0]);
     let offsets = patches.offsets(c);
-    let mut out = zeros(g.batch * g.map_len());
     let tasks = Tasks::new(g, g.map[0]);
-    tasks.run(&mut out, [g.map[0], positions], |first, channel, out| {
+    tasks.run([g.batch, g.map[0], positions], |first, channel, out| {
         Scratch::with(|Scratch { phases: buffer, columns, tile, runs, bases, .. }| {
             let parts = (out.len() / positions).min(tasks.part);
             let images = out.len() / positions / parts;
@@ -125,8 +123,7 @@ pub(super) fn forward(
                 );
             }
         });
-    });
-    out
+    })
 }
 
 /// The gradient of the images, which is the transposed convolution: `(b, c, h, w)` from maps,
@@ -149,8 +146,7 @@ pub(super) fn image_gradient(
     let plane = patches.plane();
     let tasks = Tasks::new(g, c);
     let weight = &turned(weight, [o, c, taps], tasks.part, &patches);
-    let mut out = zeros(g.batch * g.image_len());
-    tasks.run(&mut out, [c, h * w], |first, channel, out| {
+    tasks.run([g.batch, c, h * w], |first, channel, out| {
         Scratch::with(|Scratch { phases, columns, tile, runs, .. }| {
             let parts = (out.len() / (h * w)).min(tasks.part);
             let images = out.len() / (h * w) / parts;
@@ -194,8 +190,7 @@ pub(super) fn image_gradient(
                 },
             );
         });
-    });
-    out
+    })
 }
 
 /// The gradient of the weight, `(o, c, kh, kw)`, from images and maps.

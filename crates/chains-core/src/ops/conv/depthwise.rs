@@ -1,13 +1,12 @@
 //! One kernel for each channel: sums of shifted rows, no products of matrices.
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::{
     geometry::Geometry,
     patches::{Patches, SLACK},
 };
-use crate::ops::zeros;
+use crate::ops::kernel::fresh;
 
 /// One channel of one image; a kernel is then a list of distances in the padded phases.
 struct Plane {
@@ -59,11 +58,11 @@ trait Work: Sync {
 /// Planes of one task.
 const PLANES: usize = 8;
 
-/// The results of all planes, `len` values each.
-fn tasks(work: &impl Work, out: &mut [f32], len: usize) {
-    out.par_chunks_mut(PLANES * len)
-        .enumerate()
-        .for_each(|(i, out)| pulp::Arch::new().dispatch(Task { work, first: i * PLANES, out }));
+/// The results of so many planes, `len` values each.
+fn tasks(work: &impl Work, planes: usize, len: usize) -> Vec<f32> {
+    fresh(planes * len, [PLANES * len; 2], |start, out| {
+        pulp::Arch::new().dispatch(Task { work, first: start / len, out });
+    })
 }
 
 struct Task<'a, W> {
@@ -94,9 +93,8 @@ pub(super) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let mut out = zeros(g.batch * g.map_len());
-    tasks(&Forward { plane: Plane::new(g), image, weight, bias }, &mut out, g.positions());
-    out
+    let work = Forward { plane: Plane::new(g), image, weight, bias };
+    tasks(&work, g.batch * g.map[0], g.positions())
 }
 
 struct Forward<'a> {
@@ -110,7 +108,7 @@ impl Work for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]) {
         // Several rows at once, because the sum of one is a chain of dependent additions.
-        const ROWS: usize = 4;
+        const ROWS: usize = 8;
         let plane = &self.plane;
         let [height, width] = plane.map;
         let mut buffer = plane.buffer();
@@ -167,10 +165,8 @@ pub(super) fn image_gradient(g: &Geometry, map: &[f32], weight: &[f32]) -> Vec<f
         let weight: Vec<f32> = weight.chunks_exact(g.taps()).flat_map(turn).collect();
         return forward(&mirror, map, &weight, None);
     }
-    let mut out = zeros(g.batch * g.image_len());
-    let len = g.image[1] * g.image[2];
-    tasks(&ImageGradient { plane: Plane::new(g), map, weight }, &mut out, len);
-    out
+    let work = ImageGradient { plane: Plane::new(g), map, weight };
+    tasks(&work, g.batch * g.image[0], g.image[1] * g.image[2])
 }
 
 struct ImageGradient<'a> {
@@ -209,8 +205,7 @@ impl Work for ImageGradient<'_> {
 pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f32> {
     let plane = Plane::new(g);
     let (channels, taps) = (plane.channels, plane.offsets.len());
-    let mut parts = vec![0.0; g.batch * channels * taps];
-    tasks(&WeightGradient { plane, image, map }, &mut parts, taps);
+    let parts = tasks(&WeightGradient { plane, image, map }, g.batch * channels, taps);
     let mut out = vec![0_f64; channels * taps];
     for image in parts.chunks_exact(out.len()) {
         out.iter_mut().zip(image).for_each(|(sum, part)| *sum += f64::from(*part));

@@ -2,9 +2,8 @@
 
 use std::{cell::RefCell, ops::Range};
 
-use rayon::prelude::*;
-
 use super::{geometry::Geometry, patches::Run};
+use crate::ops::kernel::fresh_pieces;
 
 /// Buffers of a thread, kept so that no page is touched for the first time in every call.
 #[derive(Default)]
@@ -53,20 +52,19 @@ impl Tasks {
         Self { group, part }
     }
 
-    /// Runs `f(first image, first channel, result)` for pieces of `(image, channel, len)` values.
+    /// The result `(batch, channels, len)`, from `f(first image, first channel, result)` for pieces
+    /// that hold zeros.
     pub(super) fn run(
         &self,
-        out: &mut [f32],
-        [channels, len]: [usize; 2],
+        [batch, channels, len]: [usize; 3],
         f: impl Fn(usize, usize, &mut [f32]) + Sync,
-    ) {
-        let f = &f;
+    ) -> Vec<f32> {
         // A part below the whole comes with single images only, see `new`.
         let piece = if self.part < channels { self.part } else { self.group * channels };
-        out.par_chunks_mut(self.group * channels * len).enumerate().for_each(|(i, images)| {
-            let pieces = images.par_chunks_mut(piece * len).enumerate();
-            pieces.for_each(|(j, out)| f(i * self.group, j * self.part, out));
-        });
+        let sizes = [self.group * channels * len, piece * len];
+        fresh_pieces(batch * channels * len, sizes, |[i, j], out| {
+            f(i * self.group, j * self.part, out);
+        })
     }
 }
 

@@ -13,19 +13,40 @@ pub(crate) fn fresh(
     [size, step]: [usize; 2],
     f: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let mut out = Vec::with_capacity(n);
-    let spare = &mut out.spare_capacity_mut()[..n];
     let one = |(index, task): (usize, &mut [MaybeUninit<f32>])| {
         for (at, block) in task.chunks_mut(step).enumerate() {
             f(index * size + at * step, zeroed(block));
         }
     };
-    if n <= size {
-        one((0, spare));
-    } else {
-        spare.par_chunks_mut(size).enumerate().for_each(one);
-    }
-    // SAFETY: `n` elements were reserved, and the tasks cover and initialise all of them.
+    initialised(n, |spare| {
+        if n <= size {
+            one((0, spare));
+        } else {
+            spare.par_chunks_mut(size).enumerate().for_each(one);
+        }
+    })
+}
+
+/// As [`fresh`] with steps that are parallel, too; `f` gets the indices of task and step.
+pub(crate) fn fresh_pieces(
+    n: usize,
+    [size, step]: [usize; 2],
+    f: impl Fn([usize; 2], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    initialised(n, |spare| {
+        spare.par_chunks_mut(size).enumerate().for_each(|(i, task)| {
+            let steps = task.par_chunks_mut(step).enumerate();
+            steps.for_each(|(j, block)| f([i, j], zeroed(block)));
+        });
+    })
+}
+
+/// A vector of `n` elements, all of which `write` must initialise.
+pub(super) fn initialised(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut out = Vec::with_capacity(n);
+    write(&mut out.spare_capacity_mut()[..n]);
+    // SAFETY: `n` elements were reserved; `fresh` and `fresh_pieces` cut all of them into steps and
+    // `product` computes all of them.
     unsafe { out.set_len(n) };
     out
 }
@@ -48,6 +69,17 @@ mod tests {
                 block.iter_mut().enumerate().for_each(|(i, x)| *x += (start + i) as f32);
             });
             assert_eq!(got, (0..n).map(|i| i as f32).collect::<Vec<_>>(), "{n} {size}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_tasks_are_written_once_in_their_place() {
+        for (n, size, step) in [(0, 4, 2), (10, 4, 3), (12, 4, 4), (7, 100, 2)] {
+            let got = fresh_pieces(n, [size, step], |[i, j], block| {
+                let start = i * size + j * step;
+                block.iter_mut().enumerate().for_each(|(k, x)| *x += (start + k) as f32);
+            });
+            assert_eq!(got, (0..n).map(|i| i as f32).collect::<Vec<_>>(), "{n} {size} {step}");
         }
     }
 

@@ -26,7 +26,7 @@ use std::ops::Range;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-pub(crate) use fresh::fresh;
+pub(crate) use fresh::{fresh, fresh_pieces};
 pub(crate) use shifted::{Patchwork, patch_product, patch_sums};
 
 /// A read-only matrix in a slice: element `(i, j)` is at `i * row_stride + j * col_stride`.
@@ -89,11 +89,7 @@ pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<f32> {
     if lhs.cols == 0 || len == 0 {
         return vec![0.0; len];
     }
-    let mut out = Vec::with_capacity(len);
-    write_product(lhs, rhs, &mut out.spare_capacity_mut()[..len]);
-    // SAFETY: `len` elements were reserved, and the product has written all of them.
-    unsafe { out.set_len(len) };
-    out
+    fresh::initialised(len, |out| write_product(lhs, rhs, out))
 }
 
 /// [`product`] into `out`, every element overwritten; no dimension may be zero.
