@@ -115,7 +115,8 @@ pub(crate) fn apply3(
 }
 
 /// Gradients of operands from operands, value and gradient of the value.
-type Backward = Box<dyn Fn(&[Tensor], &Tensor, &Tensor) -> candle_core::Result<Vec<Option<Tensor>>>>;
+type Backward =
+    Box<dyn Fn(&[Tensor], &Tensor, &Tensor) -> candle_core::Result<Vec<Option<Tensor>>>>;
 
 struct Record {
     operands: Vec<Tensor>,

@@ -4,8 +4,6 @@
 //! reproducible noise, an ordered parameter store, layers, distributions, transition operators and
 //! chains, estimators of likelihoods along a path, optimisers, training state, checkpoints.
 
-#![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare bits and exact limits"))]
-
 pub mod autograd;
 pub mod chain;
 pub mod checkpoint;

@@ -105,7 +105,8 @@ pub(crate) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64
     assert_eq!(got.len(), want.len(), "{what}: number of values");
     let scale = want.iter().fold(1e-3_f64, |scale, value| scale.max(value.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let near = got == want || (got - want).abs() <= tolerance * scale;
+        let same = got.to_bits() == want.to_bits();
+        let near = same || (got - want).abs() <= tolerance * scale;
         assert!(near, "{what}, element {i}: {got}, expected {want} (scale {scale})");
     }
 }

@@ -1,5 +1,6 @@
-//! Inner products of all pairs of rows: the crate's only `unsafe` code, one call into `gemm`.
-#![allow(unsafe_code)]
+//! Inner products of all pairs of rows.
+
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 
 use crate::real::Real;
 
@@ -8,37 +9,10 @@ use crate::real::Real;
 /// Runs on the calling thread only, so that the result does not depend on the number of threads.
 pub(crate) fn inner_products<T: Real>(a: &[T], b: &[T], width: usize, out: &mut [T]) {
     let (m, n) = (a.len() / width, b.len() / width);
-    assert!(a.len() == m * width && b.len() == n * width && out.len() == m * n);
-    // Lengths of slices fit `isize`.
-    let (row, column) = (width as isize, n as isize);
-    // SAFETY: `Real` is sealed to f32 and f64, which gemm implements. `a` holds an m x width matrix
-    // with strides (width, 1), `b` read as its transpose a width x n matrix with strides (1, width),
-    // and `out` an m x n matrix with strides (n, 1); the assertion above keeps every index inside
-    // its slice, and `out`, being borrowed mutably, overlaps neither. `read_dst` is false, so the
-    // old contents and the first factor are ignored.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            width,
-            out.as_mut_ptr(),
-            1,
-            column,
-            false,
-            a.as_ptr(),
-            1,
-            row,
-            b.as_ptr(),
-            row,
-            1,
-            T::from_f64(0.0),
-            T::from_f64(1.0),
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    let (a, b) =
+        (MatRef::from_row_major_slice(a, m, width), MatRef::from_row_major_slice(b, n, width));
+    let out = MatMut::from_row_major_slice_mut(out, m, n);
+    matmul(out, Accum::Replace, a, b.transpose(), T::from_f64(1.0), Par::Seq);
 }
 
 #[cfg(test)]

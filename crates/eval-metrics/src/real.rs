@@ -1,5 +1,6 @@
 //! The number types that a score accepts, and the checks every input passes.
 
+use faer::traits::RealField;
 use ndarray::ArrayView2;
 
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ mod sealed {
 }
 
 /// `f32` or `f64`.
-pub trait Real: Copy + Default + Send + Sync + Into<f64> + sealed::Sealed + 'static {
+pub trait Real: Copy + Default + Into<f64> + RealField + sealed::Sealed {
     /// Unit roundoff: half the distance from one to the next larger number.
     const ROUNDOFF: f64;
 

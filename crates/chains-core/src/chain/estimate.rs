@@ -199,7 +199,7 @@ mod tests {
         assert!((of(&[1e4, 1e4]).value() - 1e4).abs() < 1e-9);
         assert!((of(&[-1e4, -1e4]).value() + 1e4).abs() < 1e-9);
         assert!((of(&[1e4, -1e4]).value() - (1e4 - 2_f64.ln())).abs() < 1e-9);
-        assert_eq!(of(&[f64::NEG_INFINITY; 2]).value(), f64::NEG_INFINITY);
+        assert!(of(&[f64::NEG_INFINITY; 2]).value() < f64::MIN);
         assert!((of(&[f64::NEG_INFINITY, 0.0]).value() + 2_f64.ln()).abs() < 1e-15);
         assert!(of(&[f64::NAN, 0.0]).value().is_nan());
         assert!(of(&[0.0, f64::NAN]).value().is_nan());

@@ -27,7 +27,7 @@ fn log_weights() -> impl Strategy<Value = Vec<f64>> {
 }
 
 fn near(a: f64, b: f64) -> bool {
-    a == b || (a - b).abs() <= 1e-12 * a.abs().max(1.0)
+    a.to_bits() == b.to_bits() || (a - b).abs() <= 1e-12 * a.abs().max(1.0)
 }
 
 proptest! {
@@ -68,7 +68,7 @@ proptest! {
     fn a_shift_of_all_values_shifts_the_result(values in log_weights(), by in -1e3..1e3_f64) {
         let moved: Vec<_> = values.iter().map(|value| value + by).collect();
         let (a, b) = (of(&values).value() + by, of(&moved).value());
-        prop_assert!(a == b || (a - b).abs() < 1e-9, "{a} {b}");
+        prop_assert!(a.to_bits() == b.to_bits() || (a - b).abs() < 1e-9, "{a} {b}");
     }
 }
 
@@ -78,7 +78,7 @@ fn a_path_of_weight_zero_makes_the_bound_minus_infinity() {
     for value in [1.0, f64::NEG_INFINITY, 2.0, f64::NEG_INFINITY] {
         weights.push(value);
     }
-    assert_eq!(weights.lower_bound(), f64::NEG_INFINITY);
+    assert!(weights.lower_bound() < f64::MIN);
     let want = (1_f64.exp() + 2_f64.exp()).ln() - 4_f64.ln();
     assert!((weights.importance_sampling() - want).abs() < 1e-14);
     assert_eq!(weights.chains(), 4);
@@ -88,7 +88,7 @@ fn a_path_of_weight_zero_makes_the_bound_minus_infinity() {
     back.merge(&other);
     other.merge(&weights);
     for merged in [other, back] {
-        assert_eq!(merged.lower_bound(), f64::NEG_INFINITY);
+        assert!(merged.lower_bound() < f64::MIN);
         assert!(merged.importance_sampling().is_finite());
         assert_eq!(merged.chains(), 5);
     }
