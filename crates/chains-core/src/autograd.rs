@@ -1,25 +1,31 @@
 //! Gradients without candle's accumulation.
 //!
-//! candle's backward pass adds every gradient to zeros that it writes first, on one thread: three
-//! passes over memory for each tensor of the graph, a sixth of a convolution's time. Inside
-//! [`value_and_gradients`] the fused operations of [`crate::ops`] note themselves on a tape; their
-//! gradients are handed on as they are and added only where a tensor was used twice. Between them
-//! candle's graph remains, so every tensor expression is differentiated, with the same results.
+//! candle's backward pass adds every gradient to zeros that it writes first: three passes over memory
+//! for each tensor of the graph. Inside [`value_and_gradients`] the fused operations of [`crate::ops`]
+//! note themselves on a tape; their gradients are handed on as they are and added only where a tensor
+//! was used twice. Between them candle's graph remains, so every tensor expression is
+//! differentiated, with results equal to rounding.
 
-use std::{cell::RefCell, collections::HashMap};
-
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Shape, Storage, Tensor, TensorId, Var,
-    backprop::GradStore,
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
 };
 
-use crate::{error::Result, ops::sum_of_two};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Shape, Storage, Tensor, TensorId,
+    Var, backprop::GradStore,
+};
 
-/// The value of `f`, detached, and the gradients of its sum in every variable that it depends on.
+use crate::{error::Result, ops};
+
+/// The value of `f` and the gradients of its sum in the variables that it depends on, all detached.
 ///
-/// Results of operations inside `f` are part of no graph of candle: a tensor that leaves `f` by
-/// another way counts as a variable of its own. For gradients inside of gradients nest the call
-/// instead of calling `Tensor::backward` in `f`.
+/// On the host, results of fused operations are variables while `f` runs, where candle's graph ends.
+/// So no tensor may leave `f` but detached, `Tensor::backward` inside of `f` sees a part of the graph
+/// only, and to differentiate at a point inside of another differentiation make it a variable of its
+/// own, `Var::from_tensor(&x.detach())`. What `f` computes from variables is kept until it returns;
+/// tasks that differentiate at the same time need a thread pool each, as a thread that waits in a
+/// fused operation may take up another task of its pool.
 ///
 /// # Errors
 /// Those of `f`, and of the tensor library.
@@ -29,7 +35,7 @@ pub fn value_and_gradients(f: impl FnOnce() -> Result<Tensor>) -> Result<(Tensor
     Ok((value.detach(), tape.back(grads)?))
 }
 
-/// As [`value_and_gradients`], of the sum of `weights * f`.
+/// As [`value_and_gradients`], of the sum of `weights * f` with constant weights.
 ///
 /// # Shapes
 /// `weights`: that of the value.
@@ -41,26 +47,25 @@ pub fn value_and_weighted_gradients(
     weights: &Tensor,
 ) -> Result<(Tensor, GradStore)> {
     let (value, tape) = Tape::record(f)?;
+    let weights = weights.detach();
     let grads = if value.is_variable() && value.shape() == weights.shape() {
         let mut grads = empty()?;
-        grads.insert(&value, weights.clone());
+        grads.insert(&value, weights);
         grads
     } else {
-        graph_gradients(&value, weights)?
+        graph_gradients(&value, &weights)?
     };
     Ok((value.detach(), tape.back(grads)?))
 }
 
-/// `x` in another shape of as many elements; on a tape its gradient is not copied.
-///
-/// # Errors
-/// If the numbers of elements differ.
-pub fn reshape(x: &Tensor, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
-    let y = x.reshape(shape.into())?;
+/// Notes that `y` shows the elements of `x` in another shape.
+pub(crate) fn note_view(y: &Tensor, x: &Tensor) {
     if recording(&[x]) && y.id() != x.id() {
-        with_tape(|tape| tape.views.insert(y.id(), x.clone()));
+        with_tape(|tape| {
+            tape.used(x);
+            tape.views.insert(y.id(), x.clone());
+        });
     }
-    Ok(y)
 }
 
 /// Applies a fused operation, which is noted if there is a tape.
@@ -114,9 +119,10 @@ pub(crate) fn apply3(
     })
 }
 
+/// A gradient for each operand that tracks one.
+type Gradients = candle_core::Result<Vec<Option<Tensor>>>;
 /// Gradients of operands from operands, value and gradient of the value.
-type Backward =
-    Box<dyn Fn(&[Tensor], &Tensor, &Tensor) -> candle_core::Result<Vec<Option<Tensor>>>>;
+type Backward = Box<dyn Fn(&[Tensor], &Tensor, &Tensor) -> Gradients>;
 
 struct Record {
     operands: Vec<Tensor>,
@@ -131,6 +137,9 @@ struct Tape {
     records: Vec<Record>,
     /// The tensor that each view shows in another shape.
     views: HashMap<TensorId, Tensor>,
+    /// For tensors that operations and views have used the number of records before the first use:
+    /// only values of those records can be part of such a tensor's graph.
+    first_uses: HashMap<TensorId, usize>,
 }
 
 thread_local! {
@@ -151,14 +160,17 @@ fn recording(operands: &[&Tensor]) -> bool {
 fn note(
     (values, shape): (CpuStorage, Shape),
     operands: Vec<Tensor>,
-    backward: impl Fn(&[Tensor], &Tensor, &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> + 'static,
+    backward: impl Fn(&[Tensor], &Tensor, &Tensor) -> Gradients + 'static,
 ) -> candle_core::Result<Tensor> {
     let CpuStorage::F32(values) = values else {
         candle_core::bail!("fused op: the result is not f32");
     };
     let value = Var::from_vec(values, shape, &Device::Cpu)?.into_inner();
     let record = Record { operands, value: value.clone(), backward: Box::new(backward) };
-    with_tape(|tape| tape.records.push(record));
+    with_tape(|tape| {
+        record.operands.iter().for_each(|operand| tape.used(operand));
+        tape.records.push(record);
+    });
     Ok(value)
 }
 
@@ -200,40 +212,76 @@ impl Tape {
         Ok((value, scope.end()))
     }
 
+    fn used(&mut self, x: &Tensor) {
+        self.first_uses.entry(x.id()).or_insert(self.records.len());
+    }
+
     /// Carries the gradients of the last values back to the first.
-    fn back(self, mut grads: GradStore) -> Result<GradStore> {
-        let Self { records, views } = self;
-        for Record { operands, value, backward } in records.into_iter().rev() {
-            let Some(grad) = grads.remove(&value) else { continue };
+    fn back(self, grads: GradStore) -> Result<GradStore> {
+        let Self { records, views, first_uses } = self;
+        let mut back = Back { grads, views, first_uses, waiting: BTreeMap::new() };
+        for (index, Record { operands, value, backward }) in records.into_iter().enumerate().rev() {
+            back.flush(index + 1)?;
+            let Some(grad) = back.grads.remove(&value) else { continue };
             for (operand, grad) in operands.iter().zip(backward(&operands, &value, &grad)?) {
                 if let Some(grad) = grad {
-                    flow(&mut grads, &views, operand, grad)?;
+                    back.flow(operand, grad)?;
                 }
+            }
+        }
+        back.flush(0)?;
+        let mut grads = back.grads;
+        let ids: Vec<_> = grads.get_ids().copied().collect();
+        for id in ids {
+            // candle computes some gradients with tensors that have a graph.
+            if let Some(grad) = grads.get_id(id).map(Tensor::detach) {
+                grads.insert_id(id, grad);
             }
         }
         Ok(grads)
     }
 }
 
-/// Adds a gradient of `x` to those of the variables that candle's graph leads to from it.
-fn flow(
-    grads: &mut GradStore,
-    views: &HashMap<TensorId, Tensor>,
-    x: &Tensor,
-    grad: Tensor,
-) -> Result<()> {
-    if x.is_variable() {
-        let sum = match grads.get(x) {
-            Some(before) => sum_of_two(before, &grad)?,
-            None => grad,
-        };
-        grads.insert(x, sum);
-        return Ok(());
+/// A backward pass along a tape.
+struct Back {
+    grads: GradStore,
+    views: HashMap<TensorId, Tensor>,
+    first_uses: HashMap<TensorId, usize>,
+    /// Tensors of candle's graph with their gradients, by first use and then by age, until all their
+    /// uses are behind: their graph is walked once.
+    waiting: BTreeMap<usize, Vec<(Tensor, Tensor)>>,
+}
+
+impl Back {
+    /// Adds to the gradient of an operand.
+    fn flow(&mut self, x: &Tensor, grad: Tensor) -> Result<()> {
+        if x.is_variable() {
+            let sum = match self.grads.get(x) {
+                Some(before) => ops::sum_of_two(before, &grad)?,
+                None => grad,
+            };
+            self.grads.insert(x, sum);
+            return Ok(());
+        }
+        if let Some(source) = self.views.get(&x.id()).cloned() {
+            return self.flow(&source, grad.reshape(source.shape())?);
+        }
+        let first = self.first_uses.get(&x.id()).copied().unwrap_or(0);
+        let waiting = self.waiting.entry(first).or_default();
+        match waiting.iter_mut().find(|(other, _)| other.id() == x.id()) {
+            Some((_, sum)) => *sum = ops::sum_of_two(sum, &grad)?,
+            None => waiting.push((x.clone(), grad)),
+        }
+        Ok(())
     }
-    if let Some(source) = views.get(&x.id()) {
-        return flow(grads, views, source, grad.reshape(source.shape())?);
+
+    /// Walks the graphs of waiting tensors whose first use was at `from` or later.
+    fn flush(&mut self, from: usize) -> Result<()> {
+        for (x, grad) in self.waiting.split_off(&from).into_values().flatten() {
+            self.grads.extend(graph_gradients(&x, &grad)?)?;
+        }
+        Ok(())
     }
-    Ok(grads.extend(graph_gradients(x, &grad)?)?)
 }
 
 /// The gradients of the sum of `weights * x` along candle's graph.
@@ -246,7 +294,7 @@ fn graph_gradients(x: &Tensor, weights: &Tensor) -> candle_core::Result<GradStor
 
 /// A store without gradients, which candle makes only in a backward pass.
 fn empty() -> candle_core::Result<GradStore> {
-    let none = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+    let none = Tensor::zeros((), DType::F32, &Device::Cpu)?;
     let mut grads = none.backward()?;
     grads.remove(&none);
     Ok(grads)
@@ -300,19 +348,49 @@ mod tests {
 
     #[test]
     fn an_inner_scope_has_gradients_of_its_own() -> Result<()> {
-        let x = var("x", &[5]);
-        let (_, outer) = value_and_gradients(|| {
-            let y = ops::silu(&x)?;
-            // The score at y is a constant of the outer scope.
-            let (_, inner) = value_and_gradients(|| Ok(ops::exp(&y)?.sum_all()?))?;
-            let score = inner.get(&y).expect("gradient of an outer value").clone();
-            assert_close("inner", &values(&score), &values(&y.exp()?), 1e-6);
-            Ok(y.mul(&score)?.sum_all()?)
-        })?;
-        let score = ops::silu(&x)?.exp()?.detach();
-        let want = ops::silu(&x)?.mul(&score)?.sum_all()?.backward()?;
-        let [got, want] = [&outer, &want].map(|grads| values(grads.get(&x).unwrap()));
-        assert_close("outer", &got, &want, 1e-6);
+        for dtype in [DType::F32, DType::F64] {
+            let x = Var::from_tensor(&normal("x", 5).to_dtype(dtype)?)?.into_inner();
+            for fused in [true, false] {
+                let (_, outer) = value_and_gradients(|| {
+                    let y = ops::silu(&x)?;
+                    let point = Var::from_tensor(&y.detach())?.into_inner();
+                    let (_, inner) = value_and_gradients(|| {
+                        Ok(if fused { ops::exp(&point)? } else { point.exp()? })
+                    })?;
+                    // A constant of the outer scope.
+                    let score = inner.get(&point).expect("gradient at the point");
+                    assert!(!score.track_op());
+                    Ok(y.mul(score)?.sum_all()?)
+                })?;
+                let score = ops::silu(&x)?.exp()?.detach();
+                let want = ops::silu(&x)?.mul(&score)?.sum_all()?.backward()?;
+                let [got, want] = [&outer, &want].map(|grads| values(grads.get(&x).unwrap()));
+                assert_close("outer", &got, &want, 1e-6);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sums_views_of_views_and_repeated_operands_keep_their_gradients() -> Result<()> {
+        let [x, w, _] = operands();
+        let f = || -> Result<Tensor> {
+            let mut h = x.clone();
+            for _ in 0..3 {
+                h = ops::add(&h, &ops::tanh(&ops::linear(&h, &w, None)?)?)?;
+                // A sum of candle's, used twice by fused operations.
+                h = (&h + ops::log_add_exp(&h, &h)?)?;
+                h = ops::add(&ops::silu(&h)?, &ops::sigmoid(&h)?)?;
+            }
+            let view = ops::reshape(&ops::reshape(&h, (2, 12))?, (3, 8))?;
+            Ok(ops::add(&ops::exp(&view)?, &(&view * 0.5)?)?)
+        };
+        let want = f()?.backward()?;
+        let (_, got) = value_and_gradients(f)?;
+        for operand in [&x, &w] {
+            let [got, want] = [&got, &want].map(|grads| values(grads.get(operand).unwrap()));
+            assert_close("gradient", &got, &want, 1e-6);
+        }
         Ok(())
     }
 
@@ -343,6 +421,9 @@ mod tests {
             assert_close("gradient", &values(got.get(&x).unwrap()), &want, 1e-6);
         }
         assert!(value_and_weighted_gradients(|| ops::silu(&x), &x.narrow(0, 0, 2)?).is_err());
+        // Weights are constants, also if they have a graph or are variables themselves.
+        let (_, got) = value_and_weighted_gradients(|| Ok((&x * 2.0)?), &x)?;
+        assert_close("gradient", &values(got.get(&x).unwrap()), &values(&(&x * 2.0)?), 1e-6);
         Ok(())
     }
 

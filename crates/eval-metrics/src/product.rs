@@ -1,18 +1,38 @@
 //! Inner products of all pairs of rows.
 
-use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+use faer::{
+    Accum, MatMut, MatRef, Par,
+    linalg::matmul::matmul,
+    traits::{RealField, math_utils::one},
+};
 
-use crate::real::Real;
+use crate::real::{Real, sealed::Sealed};
 
 /// `out[i * n + j] = <a_i, b_j>` for rows of `width` numbers, `m` in `a` and `n` in `b`.
 ///
 /// Runs on the calling thread only, so that the result does not depend on the number of threads.
 pub(crate) fn inner_products<T: Real>(a: &[T], b: &[T], width: usize, out: &mut [T]) {
+    T::inner_products(a, b, width, out);
+}
+
+fn multiply<T: RealField>(a: &[T], b: &[T], width: usize, out: &mut [T]) {
     let (m, n) = (a.len() / width, b.len() / width);
-    let (a, b) =
-        (MatRef::from_row_major_slice(a, m, width), MatRef::from_row_major_slice(b, n, width));
+    let a = MatRef::from_row_major_slice(a, m, width);
+    let b = MatRef::from_row_major_slice(b, n, width);
     let out = MatMut::from_row_major_slice_mut(out, m, n);
-    matmul(out, Accum::Replace, a, b.transpose(), T::from_f64(1.0), Par::Seq);
+    matmul(out, Accum::Replace, a, b.transpose(), one(), Par::Seq);
+}
+
+impl Sealed for f32 {
+    fn inner_products(a: &[Self], b: &[Self], width: usize, out: &mut [Self]) {
+        multiply(a, b, width, out);
+    }
+}
+
+impl Sealed for f64 {
+    fn inner_products(a: &[Self], b: &[Self], width: usize, out: &mut [Self]) {
+        multiply(a, b, width, out);
+    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! The number types that a score accepts, and the checks every input passes.
 
-use faer::traits::RealField;
 use ndarray::ArrayView2;
 
 use crate::error::{Error, Result};
 
-mod sealed {
+pub(crate) mod sealed {
     /// Nobody else implements [`super::Real`].
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
+    pub trait Sealed: Sized {
+        /// See [`crate::product::inner_products`].
+        fn inner_products(a: &[Self], b: &[Self], width: usize, out: &mut [Self]);
+    }
 }
 
 /// `f32` or `f64`.
-pub trait Real: Copy + Default + Into<f64> + RealField + sealed::Sealed {
+pub trait Real: Copy + Default + Send + Sync + Into<f64> + sealed::Sealed + 'static {
     /// Unit roundoff: half the distance from one to the next larger number.
     const ROUNDOFF: f64;
 

@@ -130,7 +130,6 @@ impl OperatorNetwork {
                 });
             }
         };
-        // Dense layers take the states as they are; a reshape would cost a pass over the gradients.
         let mut h = z.clone();
         let layers = self.hidden.len();
         let mut values = Vec::with_capacity(layers + 2);

@@ -1,11 +1,12 @@
 //! The operations that the five papers spend their time in.
 //!
 //! Layers call these functions, never candle's layers directly. On a CPU with f32 tensors they run
-//! fused kernels as candle custom ops; on any other device or type the same function composes
-//! candle's operations, with results equal to rounding. Backward passes return no gradient for an
+//! fused kernels, as candle custom ops or on the tape of [`crate::autograd`]; on any other device or
+//! type the same function composes candle's operations, with results equal to rounding. Backward passes return no gradient for an
 //! operand that does not track one, so a frozen network costs nothing extra.
 
 mod activation;
+mod add;
 mod conv;
 mod draw;
 mod gaussian;
@@ -27,8 +28,9 @@ use std::cell::Cell;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
 
-pub use crate::autograd::reshape;
 pub use activation::{elu, exp, leaky_relu, relu, scaled_sigmoid, sigmoid, silu, softplus, tanh};
+pub(crate) use add::sum_of_two;
+pub use add::{add, reshape};
 pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d};
 pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
@@ -115,25 +117,6 @@ fn build_rows(n: usize, row: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec
 /// `n` zeros, written in parallel.
 fn zeros(n: usize) -> Vec<f32> {
     kernel::fresh(n, [GRAIN; 2], |_, _| ())
-}
-
-/// The sum of two tensors of one shape, without a graph.
-pub(crate) fn sum_of_two(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
-    if !fused(&[a, b]) {
-        return a.detach().add(&b.detach());
-    }
-    let sum = with_values([a, b], |[a, b]| {
-        Ok(build(
-            a.len(),
-            #[inline(always)]
-            |start, out| {
-                for (sum, (a, b)) in out.iter_mut().zip(a[start..].iter().zip(&b[start..])) {
-                    *sum = a + b;
-                }
-            },
-        ))
-    })?;
-    Tensor::from_vec(sum, a.shape(), a.device())
 }
 
 /// As [`build`], on a slice that exists.

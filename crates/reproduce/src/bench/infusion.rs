@@ -25,14 +25,20 @@ const STEPS: usize = 15;
 const BATCH: usize = 128;
 
 pub(super) fn workloads() -> Vec<Workload> {
+    let train = |id, title, [batch, steps]: [usize; 2], build| {
+        let gflop = Some(2e-9 * (batch * steps) as f64 * (3.0 * FORWARD - FIRST));
+        Workload { id, title, gflop, repeats: 15, build }
+    };
     vec![
-        Workload {
-            id: "W01",
-            title: "infusion-mnist-train: 1 update, batch 128",
-            gflop: Some(2e-9 * (BATCH * STEPS) as f64 * (3.0 * FORWARD - FIRST)),
-            repeats: 15,
-            build: train,
-        },
+        train("W01", "infusion-mnist-train: 1 update, batch 128", [BATCH, STEPS], |root| {
+            self::train(root, [BATCH, STEPS])
+        }),
+        train("W01b", "the same, batch 256", [2 * BATCH, STEPS], |root| {
+            self::train(root, [2 * BATCH, STEPS])
+        }),
+        train("W01t", "the same, batch 128, 30 steps", [BATCH, 2 * STEPS], |root| {
+            self::train(root, [BATCH, 2 * STEPS])
+        }),
         Workload {
             id: "W02",
             title: "infusion-mnist-sample: 30 steps, 1,000 images",
@@ -51,8 +57,10 @@ pub(super) fn workloads() -> Vec<Workload> {
 }
 
 /// The MNIST model with initial weights, and the prior of the first 10,000 training images.
-fn model(files: &Mnist) -> Result<InfusionModel> {
-    let model = InfusionModel::new(ModelConfig::mnist(), Seed::new(0), &Device::Cpu)?;
+fn model(files: &Mnist, steps: usize) -> Result<InfusionModel> {
+    let mut config = ModelConfig::mnist();
+    config.network.steps = steps;
+    let model = InfusionModel::new(config, Seed::new(0), &Device::Cpu)?;
     let mut moments = Moments::default();
     moments.push(&images(&files.train, 10_000)?)?;
     let variance: Vec<f64> = moments.variance().iter().map(|v| v + 1e-5).collect();
@@ -72,23 +80,26 @@ fn files(root: &Path) -> Result<Mnist> {
     Ok(Mnist::load(&find_mnist(None, root).map_err(usage)?)?)
 }
 
-/// An update with its loss, for the check that training goes on.
-pub(super) fn updates(root: &Path) -> Result<impl FnMut() -> Result<f64> + use<>> {
+/// An update of so many images and steps with its loss, for the check that training goes on.
+pub(super) fn updates(
+    root: &Path,
+    [batch, steps]: [usize; 2],
+) -> Result<impl FnMut() -> Result<f64> + use<>> {
     let files = files(root)?;
-    let (model, x) = (model(&files)?, images(&files.train, BATCH)?);
+    let (model, x) = (model(&files, steps)?, images(&files.train, batch)?);
     let mut adam = Adam::new(AdamConfig::standard());
-    let config = TrainConfig { batch_size: BATCH, ..TrainConfig::published() };
+    let config = TrainConfig { batch_size: batch, ..TrainConfig::published() };
     let mut noise = Seed::new(0).child("bench").child("train").host_noise();
     Ok(move || Ok(update(&model, &mut adam, &config, 1e-3, &x, &mut noise)?))
 }
 
-fn train(root: &Path) -> Result<Unit> {
-    let mut update = updates(root)?;
+fn train(root: &Path, size: [usize; 2]) -> Result<Unit> {
+    let mut update = updates(root, size)?;
     Ok(Box::new(move || update().map(drop)))
 }
 
 fn sample(root: &Path) -> Result<Unit> {
-    let model = model(&files(root)?)?;
+    let model = model(&files(root)?, STEPS)?;
     let mut noise = Seed::new(0).child("bench").child("sample").host_noise();
     Ok(Box::new(move || {
         generate(&model, 1_000, &SampleOptions::new(30), &mut noise, |_, _| Ok(()))?;
@@ -98,7 +109,7 @@ fn sample(root: &Path) -> Result<Unit> {
 
 fn bound(root: &Path) -> Result<Unit> {
     let files = files(root)?;
-    let (model, x) = (model(&files)?, images(&files.test, 100)?);
+    let (model, x) = (model(&files, STEPS)?, images(&files.test, 100)?);
     let mut noise = Seed::new(0).child("bench").child("bound").host_noise();
     Ok(Box::new(move || {
         let (operator, prior) = (model.operator(Statistics::Running), model.prior()?);

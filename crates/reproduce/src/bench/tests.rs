@@ -12,7 +12,8 @@ fn names_choose_rows() {
         let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
         choose(&only).unwrap().iter().map(|workload| workload.id).collect()
     };
-    assert_eq!(ids(&["W02", "W01"]), ["W01", "W02"]);
+    assert_eq!(ids(&["W02", "W01b"]), ["W01b", "W02"]);
+    assert_eq!(ids(&["W01"]), ["W01", "W01b", "W01t"]);
     assert_eq!(ids(&["W14a"]), ["W14a"]);
     assert_eq!(ids(&["W14e"]), ["W14e1", "W14e2"]);
     assert!(ids(&["W14"]).len() > 4 && ids(&["W14"]).iter().all(|id| id.starts_with("W14")));
@@ -30,6 +31,8 @@ fn operations_are_those_of_the_definitions() {
     };
     for (id, want) in [
         ("W01", 45.49),
+        ("W01b", 90.97),
+        ("W01t", 90.97),
         ("W02", 255.74),
         ("W03", 1278.72),
         ("W14a", 0.48),
@@ -57,7 +60,7 @@ fn a_row_has_times_in_order_and_its_distance_from_the_limit() {
 
 #[test]
 fn twenty_updates_on_a_batch_lower_its_loss() {
-    let mut update = infusion::updates(root()).unwrap();
+    let mut update = infusion::updates(root(), [128, 15]).unwrap();
     let losses: Vec<f64> = (0..20).map(|_| update().unwrap()).collect();
     assert!(losses[19] < losses[0], "{losses:?}");
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Chains for each validation image when the isotropic output variance is chosen.
-const SEARCH_CHAINS: usize = 100;
+const SEARCH_CHAINS: usize = 50;
 /// Variances that are tried for it, from 1e-4 to 1e-1.
 const SEARCH_POINTS: usize = 16;
 

@@ -17,6 +17,8 @@ struct Plane {
     /// Height and width of the map.
     map: [usize; 2],
     channels: usize,
+    /// Rows of the kernel, if they are one below the other in the phases.
+    height: Option<usize>,
 }
 
 impl Plane {
@@ -24,7 +26,8 @@ impl Plane {
         let ([c, h, w], [_, oh, ow]) = (g.image, g.map);
         let patches = Patches::new(Geometry { image: [1, h, w], map: [1, oh, ow], ..*g });
         let offsets = patches.offsets(1);
-        Self { patches, offsets, sides: [h, w], map: [oh, ow], channels: c }
+        let height = (g.stride == 1).then_some(g.kernel[0]);
+        Self { patches, offsets, sides: [h, w], map: [oh, ow], channels: c, height }
     }
 
     /// The padded phases of image `index`, counted over batch and channels.
@@ -107,54 +110,82 @@ struct Forward<'a> {
 impl Work for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]) {
-        // Several rows at once, because the sum of one is a chain of dependent additions.
-        const ROWS: usize = 8;
         let plane = &self.plane;
-        let [height, width] = plane.map;
         let mut buffer = plane.buffer();
         for (i, out) in out.chunks_exact_mut(plane.positions()).enumerate() {
             let index = first + i;
             plane.phases(self.image, index, &mut buffer);
             let start = self.bias.map_or(0.0, |bias| bias[index % plane.channels]);
-            let kernel = plane.kernel(self.weight, index);
-            let blocks = height - height % ROWS;
-            for y in (0..blocks).step_by(ROWS) {
-                let out = &mut out[y * width..];
-                sum_rows::<S, ROWS>(simd, plane, (kernel, start), (&buffer, y), out);
-            }
-            for y in blocks..height {
-                let out = &mut out[y * width..];
-                sum_rows::<S, 1>(simd, plane, (kernel, start), (&buffer, y), out);
+            let rows = Rows { plane, kernel: plane.kernel(self.weight, index), start };
+            match plane.height {
+                Some(3) => rows.all::<S, 3>(simd, &buffer, out),
+                Some(5) => rows.all::<S, 5>(simd, &buffer, out),
+                _ => rows.all::<S, 1>(simd, &buffer, out),
             }
         }
     }
 }
 
-/// Rows of the map from `y` on.
-#[inline(always)]
-fn sum_rows<S: Simd, const ROWS: usize>(
-    simd: S,
-    plane: &Plane,
-    (kernel, start): (&[f32], f32),
-    (phases, y): (&[f32], usize),
-    out: &mut [f32],
-) {
-    let (width, step) = (plane.map[1], plane.patches.row(1));
-    for x in (0..width).step_by(S::F32_LANES) {
-        let mut sums = [simd.splat_f32s(start); ROWS];
-        for (weight, offset) in kernel.iter().zip(&plane.offsets) {
-            let weight = simd.splat_f32s(*weight);
-            // Beyond a short row this reads values that are not used.
-            let phases = &phases[plane.patches.row(y) + x + offset..];
-            let phases = &phases[..(ROWS - 1) * step + S::F32_LANES];
-            for i in 0..ROWS {
-                sums[i] = simd.mul_add_f32s(weight, load::<S>(&phases[i * step..]), sums[i]);
+/// Rows that a block reads at most.
+const MOST: usize = 12;
+
+/// The map of one channel, computed several rows at once.
+struct Rows<'a> {
+    plane: &'a Plane,
+    kernel: &'a [f32],
+    start: f32,
+}
+
+impl Rows<'_> {
+    /// `HEIGHT` is that of the kernel, or 1 for taps that are not ordered by rows one below the other.
+    #[inline(always)]
+    fn all<S: Simd, const HEIGHT: usize>(&self, simd: S, phases: &[f32], out: &mut [f32]) {
+        let [height, width] = self.plane.map;
+        let mut y = 0;
+        while y < height {
+            let to = &mut out[y * width..];
+            y += match height - y {
+                8.. => self.block::<S, 8, HEIGHT>(simd, phases, y, to),
+                4.. => self.block::<S, 4, HEIGHT>(simd, phases, y, to),
+                _ => self.block::<S, 1, HEIGHT>(simd, phases, y, to),
+            };
+        }
+    }
+
+    /// `ROWS` rows of the map from `y` on; what is loaded serves every row of the kernel.
+    #[inline(always)]
+    fn block<S: Simd, const ROWS: usize, const HEIGHT: usize>(
+        &self,
+        simd: S,
+        phases: &[f32],
+        y: usize,
+        out: &mut [f32],
+    ) -> usize {
+        let (width, step) = (self.plane.map[1], self.plane.patches.row(1));
+        let taps = self.kernel.len() / HEIGHT;
+        for x in (0..width).step_by(S::F32_LANES) {
+            let mut sums = [simd.splat_f32s(self.start); ROWS];
+            for (tap, offset) in self.plane.offsets[..taps].iter().enumerate() {
+                // Beyond a short row this reads values that are not used.
+                let phases = &phases[self.plane.patches.row(y) + x + offset..];
+                let phases = &phases[..(ROWS + HEIGHT - 2) * step + S::F32_LANES];
+                let mut values = [simd.splat_f32s(0.0); MOST];
+                for (row, values) in values.iter_mut().take(ROWS + HEIGHT - 1).enumerate() {
+                    *values = load::<S>(&phases[row * step..]);
+                }
+                for u in 0..HEIGHT {
+                    let weight = simd.splat_f32s(self.kernel[u * taps + tap]);
+                    for i in 0..ROWS {
+                        sums[i] = simd.mul_add_f32s(weight, values[i + u], sums[i]);
+                    }
+                }
+            }
+            let len = S::F32_LANES.min(width - x);
+            for (i, sum) in sums.into_iter().enumerate() {
+                simd.partial_store_f32s(&mut out[i * width + x..][..len], sum);
             }
         }
-        let len = S::F32_LANES.min(width - x);
-        for (i, sum) in sums.into_iter().enumerate() {
-            simd.partial_store_f32s(&mut out[i * width + x..][..len], sum);
-        }
+        ROWS
     }
 }
 

@@ -18,13 +18,15 @@ pub(crate) fn fresh(
             f(index * size + at * step, zeroed(block));
         }
     };
-    initialised(n, |spare| {
+    let write = |spare: &mut [MaybeUninit<f32>]| {
         if n <= size {
             one((0, spare));
         } else {
             spare.par_chunks_mut(size).enumerate().for_each(one);
         }
-    })
+    };
+    // SAFETY: the steps of all tasks cover the vector, and each is zeroed.
+    unsafe { initialised(n, write) }
 }
 
 /// As [`fresh`] with steps that are parallel, too; `f` gets the indices of task and step.
@@ -33,20 +35,27 @@ pub(crate) fn fresh_pieces(
     [size, step]: [usize; 2],
     f: impl Fn([usize; 2], &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    initialised(n, |spare| {
+    let write = |spare: &mut [MaybeUninit<f32>]| {
         spare.par_chunks_mut(size).enumerate().for_each(|(i, task)| {
             let steps = task.par_chunks_mut(step).enumerate();
             steps.for_each(|(j, block)| f([i, j], zeroed(block)));
         });
-    })
+    };
+    // SAFETY: as above.
+    unsafe { initialised(n, write) }
 }
 
-/// A vector of `n` elements, all of which `write` must initialise.
-pub(super) fn initialised(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+/// A vector of `n` elements.
+///
+/// # Safety
+/// `write` must initialise all of them, or panic.
+pub(super) unsafe fn initialised(
+    n: usize,
+    write: impl FnOnce(&mut [MaybeUninit<f32>]),
+) -> Vec<f32> {
     let mut out = Vec::with_capacity(n);
     write(&mut out.spare_capacity_mut()[..n]);
-    // SAFETY: `n` elements were reserved; `fresh` and `fresh_pieces` cut all of them into steps and
-    // `product` computes all of them.
+    // SAFETY: `n` elements were reserved, and the caller promises that they are written.
     unsafe { out.set_len(n) };
     out
 }

@@ -89,7 +89,8 @@ pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<f32> {
     if lhs.cols == 0 || len == 0 {
         return vec![0.0; len];
     }
-    fresh::initialised(len, |out| write_product(lhs, rhs, out))
+    // SAFETY: every element of a product is written, in blocks that cover it.
+    unsafe { fresh::initialised(len, |out| write_product(lhs, rhs, out)) }
 }
 
 /// [`product`] into `out`, every element overwritten; no dimension may be zero.
