@@ -13,12 +13,26 @@ use super::{Unit, Workload, values};
 use crate::error::Result;
 
 pub(super) fn workloads() -> Vec<Workload> {
-    let product = |id, title, [m, n, k]: [usize; 3], build| {
+    [products(), convolutions(), others()].into_iter().flatten().collect()
+}
+
+fn products() -> Vec<Workload> {
+    let row = |id, title, [m, n, k]: [usize; 3], build| {
         let gflop = Some(2e-9 * (m * n * k) as f64);
         Workload { id, title, gflop, repeats: 60, build }
     };
-    let other = |id, title, build| Workload { id, title, gflop: None, repeats: 60, build };
-    let conv = |id, title, of: Conv, passes: f64, build| Workload {
+    let [a, b] = [[256, 1200, 784], [256, 1200, 1200]];
+    let [c, d] = [[1200, 784, 256], [4096, 1024, 1024]];
+    vec![
+        row("W14a", "product 256 x 1200 x 784", a, product::<256, 1200, 784>),
+        row("W14b", "product 256 x 1200 x 1200", b, product::<256, 1200, 1200>),
+        row("W14c", "product 1200 x 784 x 256", c, product::<1200, 784, 256>),
+        row("W14d", "product 4096 x 1024 x 1024", d, product::<4096, 1024, 1024>),
+    ]
+}
+
+fn convolutions() -> Vec<Workload> {
+    let row = |id, title, of: Conv, passes: f64, build| Workload {
         id,
         title,
         gflop: Some(passes * of.gflop()),
@@ -26,52 +40,30 @@ pub(super) fn workloads() -> Vec<Workload> {
         build,
     };
     vec![
-        product(
-            "W14a",
-            "product 256 x 1200 x 784",
-            [256, 1200, 784],
-            self::product::<256, 1200, 784>,
-        ),
-        product(
-            "W14b",
-            "product 256 x 1200 x 1200",
-            [256, 1200, 1200],
-            self::product::<256, 1200, 1200>,
-        ),
-        product(
-            "W14c",
-            "product 1200 x 784 x 256",
-            [1200, 784, 256],
-            self::product::<1200, 784, 256>,
-        ),
-        product(
-            "W14d",
-            "product 4096 x 1024 x 1024",
-            [4096, 1024, 1024],
-            self::product::<4096, 1024, 1024>,
-        ),
-        conv("W14e1", "conv 3x3 64->64 @32x32 b32 fwd", CONV3, 1.0, |_| CONV3.unit(false)),
-        conv("W14e2", "conv 3x3 64->64 @32x32 b32 fwd+bwd", CONV3, 3.0, |_| CONV3.unit(true)),
-        conv("W14f1", "conv 5x5 s2 64->128 @32x32 b32 fwd", CONV5, 1.0, |_| CONV5.unit(false)),
-        conv("W14f2", "conv 5x5 s2 64->128 @32x32 b32 fwd+bwd", CONV5, 3.0, |_| CONV5.unit(true)),
-        conv("W14g1", "conv-transpose 5x5 s2 128->64 @16x16 b32 fwd", UP5, 1.0, |_| {
-            UP5.unit(false)
-        }),
-        conv("W14g2", "conv-transpose, the same, fwd+bwd", UP5, 3.0, |_| UP5.unit(true)),
-        conv("W14h1", "depthwise 5x5 c64 @16x16 b32 fwd", DEPTHWISE, 1.0, |_| {
-            DEPTHWISE.unit(false)
-        }),
-        conv("W14h2", "depthwise 5x5 c64 @16x16 b32 fwd+bwd", DEPTHWISE, 3.0, |_| {
+        row("W14e1", "conv 3x3 64->64 @32x32 b32 fwd", CONV3, 1.0, |_| CONV3.unit(false)),
+        row("W14e2", "conv 3x3 64->64 @32x32 b32 fwd+bwd", CONV3, 3.0, |_| CONV3.unit(true)),
+        row("W14f1", "conv 5x5 s2 64->128 @32x32 b32 fwd", CONV5, 1.0, |_| CONV5.unit(false)),
+        row("W14f2", "conv 5x5 s2 64->128 @32x32 b32 fwd+bwd", CONV5, 3.0, |_| CONV5.unit(true)),
+        row("W14g1", "conv-transpose 5x5 s2 128->64 @16x16 b32 fwd", UP5, 1.0, |_| UP5.unit(false)),
+        row("W14g2", "conv-transpose, the same, fwd+bwd", UP5, 3.0, |_| UP5.unit(true)),
+        row("W14h1", "depthwise 5x5 c64 @16x16 b32 fwd", DEPTHWISE, 1.0, |_| DEPTHWISE.unit(false)),
+        row("W14h2", "depthwise 5x5 c64 @16x16 b32 fwd+bwd", DEPTHWISE, 3.0, |_| {
             DEPTHWISE.unit(true)
         }),
-        other("W14i", "batch norm fwd+bwd (32, 64, 32, 32)", batch_norm),
-        other("W14j", "layer norm fwd+bwd (256, 1024)", layer_norm),
-        other("W14k", "Adam, 5,000,000 parameters", adam),
-        other("W14l", "1,000,000 normal numbers", normals),
-        other("W14m", "sigmoid of 1,000,000", |_| elementwise(|x| Ok(ops::sigmoid(x)?))),
-        other("W14n", "SiLU of 1,000,000", |_| elementwise(|x| Ok(ops::silu(x)?))),
-        other("W14o", "softplus of 1,000,000", |_| elementwise(|x| Ok(ops::softplus(x)?))),
-        other("W14p", "exp of 1,000,000", |_| elementwise(|x| Ok(ops::exp(x)?))),
+    ]
+}
+
+fn others() -> Vec<Workload> {
+    let row = |id, title, build| Workload { id, title, gflop: None, repeats: 60, build };
+    vec![
+        row("W14i", "batch norm fwd+bwd (32, 64, 32, 32)", batch_norm),
+        row("W14j", "layer norm fwd+bwd (256, 1024)", layer_norm),
+        row("W14k", "Adam, 5,000,000 parameters", adam),
+        row("W14l", "1,000,000 normal numbers", normals),
+        row("W14m", "sigmoid of 1,000,000", |_| elementwise(|x| Ok(ops::sigmoid(x)?))),
+        row("W14n", "SiLU of 1,000,000", |_| elementwise(|x| Ok(ops::silu(x)?))),
+        row("W14o", "softplus of 1,000,000", |_| elementwise(|x| Ok(ops::softplus(x)?))),
+        row("W14p", "exp of 1,000,000", |_| elementwise(|x| Ok(ops::exp(x)?))),
     ]
 }
 

@@ -176,21 +176,33 @@ pub(super) fn image_gradient(
                     Patches::scatter((columns, PANEL), &offsets[rows], runs, phases);
                 }
             }
-            vectorised(
-                #[inline(always)]
-                || {
-                    let planes = phases.chunks_exact(plane).zip(out.chunks_exact_mut(h * w));
-                    for (i, (phases, out)) in planes.enumerate() {
-                        let shift = bias.map_or(0.0, |bias| bias[channel + i % parts]);
-                        if bias.is_some() {
-                            out.fill(shift);
-                        }
-                        patches.join(phases, shift, out);
-                    }
-                },
-            );
+            let bias = bias.map(|bias| &bias[channel..channel + parts]);
+            join(&patches, phases, [h * w, parts], bias, out);
         });
     })
+}
+
+/// Gathers the phases of planes of `len` values each, `parts` channels an image, and adds the bias.
+fn join(
+    patches: &Patches,
+    phases: &[f32],
+    [len, parts]: [usize; 2],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    vectorised(
+        #[inline(always)]
+        || {
+            let planes = phases.chunks_exact(patches.plane()).zip(out.chunks_exact_mut(len));
+            for (i, (phases, out)) in planes.enumerate() {
+                let shift = bias.map_or(0.0, |bias| bias[i % parts]);
+                if bias.is_some() {
+                    out.fill(shift);
+                }
+                patches.join(phases, shift, out);
+            }
+        },
+    );
 }
 
 /// The gradient of the weight, `(o, c, kh, kw)`, from images and maps.
@@ -207,6 +219,7 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
     let work = g.batch * o * depth * positions;
     let part = if !many && work > 1 << 22 { c.div_ceil(4) } else { c };
     let group = Tasks::new(g, c).group;
+    let work = WeightSums { g, patches: &patches, offsets: &offsets, row };
     let mut sums = vec![0.0; g.batch.div_ceil(share) * depth * row];
     sums.par_chunks_mut(depth * row).enumerate().for_each(|(i, sums)| {
         sums.par_chunks_mut(part * g.taps() * row).enumerate().for_each(|(j, sums)| {
@@ -214,52 +227,68 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
             Scratch::with(|scratch| {
                 for images in panels(share.min(g.batch - i * share), group) {
                     let images = i * share + images.start..i * share + images.end;
-                    let count = images.len();
-                    let map = &map[images.start * g.map_len()..images.end * g.map_len()];
-                    let Scratch { phases: buffer, columns, tile, turned, runs, bases } =
-                        &mut *scratch;
-                    let source = phases(g, &patches, image, (images, channels.clone()), buffer);
-                    let columns = sized(columns, WIDTH * LONG_PANEL + SLACK);
-                    let tile = sized(tile, o.next_multiple_of(PANEL) * LONG_PANEL);
-                    let turned = sized(turned, o.next_multiple_of(PANEL) * LONG_PANEL);
-                    for panel in panels(count * positions, LONG_PANEL) {
-                        patches.runs(panel.clone(), channels.len() * patches.plane(), runs);
-                        tile[o * LONG_PANEL..].fill(0.0);
-                        load(g, map, panel.clone(), tile, LONG_PANEL);
-                        turn(tile, row, panel.len(), turned);
-                        if Patches::bases(runs, true, bases)
-                            && by_patches(
-                                sums,
-                                row,
-                                turned,
-                                Patchwork {
-                                    source,
-                                    bases,
-                                    offsets: &offsets[..channels.len() * g.taps()],
-                                },
-                            )
-                        {
-                            continue;
-                        }
-                        for taps in panels(channels.len() * g.taps(), WIDTH) {
-                            let offsets = &offsets[taps.clone()];
-                            patches.gather(source, offsets, runs, columns, LONG_PANEL);
-                            for maps in panels(row, PANEL) {
-                                block_product(
-                                    (&mut sums[taps.start * row + maps.start..], row),
-                                    (&turned[maps.start * LONG_PANEL..], PANEL),
-                                    (columns, LONG_PANEL),
-                                    [maps.len(), taps.len(), panel.len()],
-                                    true,
-                                );
-                            }
-                        }
-                    }
+                    work.add(scratch, [image, map], (images, channels.clone()), sums);
                 }
             });
         });
     });
     collect(&sums, [o, row, depth])
+}
+
+/// The sums of a weight gradient: a row for each tap of each channel, a value for each map.
+struct WeightSums<'a> {
+    g: &'a Geometry,
+    patches: &'a Patches,
+    /// Of every tap.
+    offsets: &'a [usize],
+    /// Values of a row, whole vectors.
+    row: usize,
+}
+
+impl WeightSums<'_> {
+    /// Adds the part of some images to the sums of some channels.
+    fn add(
+        &self,
+        scratch: &mut Scratch,
+        [image, map]: [&[f32]; 2],
+        (images, channels): (Range<usize>, Range<usize>),
+        sums: &mut [f32],
+    ) {
+        let Self { g, patches, row, .. } = *self;
+        let (o, positions) = (g.map[0], g.positions());
+        let offsets = &self.offsets[..channels.len() * g.taps()];
+        let map = &map[images.start * g.map_len()..images.end * g.map_len()];
+        let total = images.len() * positions;
+        let Scratch { phases: buffer, columns, tile, turned, runs, bases } = scratch;
+        let stretch = channels.len() * patches.plane();
+        let source = phases(g, patches, image, (images, channels), buffer);
+        let columns = sized(columns, WIDTH * LONG_PANEL + SLACK);
+        let tile = sized(tile, o.next_multiple_of(PANEL) * LONG_PANEL);
+        let turned = sized(turned, o.next_multiple_of(PANEL) * LONG_PANEL);
+        for panel in panels(total, LONG_PANEL) {
+            patches.runs(panel.clone(), stretch, runs);
+            tile[o * LONG_PANEL..].fill(0.0);
+            load(g, map, panel.clone(), tile, LONG_PANEL);
+            turn(tile, row, panel.len(), turned);
+            if Patches::bases(runs, true, bases)
+                && by_patches(sums, row, turned, Patchwork { source, bases, offsets })
+            {
+                continue;
+            }
+            for taps in panels(offsets.len(), WIDTH) {
+                patches.gather(source, &offsets[taps.clone()], runs, columns, LONG_PANEL);
+                for maps in panels(row, PANEL) {
+                    block_product(
+                        (&mut sums[taps.start * row + maps.start..], row),
+                        (&turned[maps.start * LONG_PANEL..], PANEL),
+                        (columns, LONG_PANEL),
+                        [maps.len(), taps.len(), panel.len()],
+                        true,
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Adds a panel to the sums of all taps without copying patches, if there is a kernel for it.

@@ -114,13 +114,29 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile<'_>, out: *mut f32, out_
     for p in whole..t.depth {
         step(p);
     }
+    // SAFETY: the mask keeps every access inside the tile, which the caller owns.
+    unsafe { store(sums, mask, (out, out_stride), t.accumulate) }
+}
+
+/// Writes a tile, or adds it to what is there.
+///
+/// # Safety
+/// AVX-512; `out` valid for reads and writes of `R` rows, `stride` apart, of `V` vectors, the last of
+/// which has the lanes of `mask`.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn store<const R: usize, const V: usize>(
+    sums: [[__m512; V]; R],
+    mask: __mmask16,
+    (out, stride): (*mut f32, usize),
+    accumulate: bool,
+) {
     for (i, sums) in sums.into_iter().enumerate() {
         for (v, mut sum) in sums.into_iter().enumerate() {
             let mask = if v + 1 == V { mask } else { u16::MAX };
-            // SAFETY: the mask keeps the access inside the tile, which the caller owns.
+            // SAFETY: the caller's promise.
             unsafe {
-                let at = out.add(i * out_stride + v * LANES);
-                if t.accumulate {
+                let at = out.add(i * stride + v * LANES);
+                if accumulate {
                     sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, at), sum);
                 }
                 _mm512_mask_storeu_ps(at, mask, sum);

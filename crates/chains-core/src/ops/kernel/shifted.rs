@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    avx512::Avx512,
+    avx512::{Avx512, store},
     driver::{LANES, ROWS, VECTORS},
 };
 
@@ -183,7 +183,7 @@ unsafe fn tile<const R: usize, const V: usize>(job: &Job<'_>, out: (*mut f32, us
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { store(sums, out, job.accumulate) }
+    unsafe { store(sums, u16::MAX, out, job.accumulate) }
 }
 
 /// # Safety
@@ -223,29 +223,7 @@ unsafe fn sums_tile<const R: usize, const V: usize>(job: &Job<'_>, out: (*mut f3
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { store(sums, out, job.accumulate) }
-}
-
-/// # Safety
-/// AVX-512; `R` rows of `V` vectors at `out`.
-#[target_feature(enable = "avx512f")]
-unsafe fn store<const R: usize, const V: usize>(
-    sums: [[__m512; V]; R],
-    (out, stride): (*mut f32, usize),
-    accumulate: bool,
-) {
-    for (i, sums) in sums.into_iter().enumerate() {
-        for (v, mut sum) in sums.into_iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let at = out.add(i * stride + v * LANES);
-                if accumulate {
-                    sum = _mm512_add_ps(_mm512_loadu_ps(at), sum);
-                }
-                _mm512_storeu_ps(at, sum);
-            }
-        }
-    }
+    unsafe { store(sums, u16::MAX, out, job.accumulate) }
 }
 
 #[cfg(test)]
