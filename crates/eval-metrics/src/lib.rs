@@ -8,7 +8,10 @@
 //! | --- | --- |
 //! | [`parzen`](parzen::parzen), [`select_bandwidth`] | mean log density of test rows under a Gaussian window on samples |
 //! | [`nearest`](nearest::nearest) | the nearest reference row of every query |
+//! | [`nearest_accuracy`] | one-nearest-neighbour two-sample accuracy |
+//! | [`memorisation`] | are samples closer to the training set than held-out data? |
 //! | [`classifier_score`] | the inception-score formula on any classifier's probabilities |
+//! | [`prdc`](prdc::prdc) | precision, recall, density and coverage by balls around nearest neighbours |
 //! | [`accuracy`](accuracy::accuracy) | top-1 accuracy with its interval |
 //!
 //! # What is promised
@@ -36,7 +39,9 @@ mod distances;
 mod error;
 pub mod log_sum_exp;
 pub mod nearest;
+mod order;
 pub mod parzen;
+pub mod prdc;
 mod product;
 mod real;
 
@@ -47,6 +52,9 @@ pub use accuracy::{Accuracy, accuracy};
 pub use classifier::{ClassifierScore, classifier_score, classifier_score_from_logits};
 pub use error::{Error, Result};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
-pub use nearest::{Neighbours, nearest};
+pub use nearest::{
+    Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,
+};
 pub use parzen::{BandwidthChoice, Parzen, log_grid, parzen, parzen_log_density, select_bandwidth};
+pub use prdc::{Boundary, Prdc, expected_coverage, prdc};
 pub use real::Real;

@@ -1,5 +1,9 @@
 //! Nearest neighbours in squared Euclidean distance, exact whatever the precision of the search.
 
+mod kth;
+mod memorisation;
+mod two_sample;
+
 use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -9,6 +13,10 @@ use crate::{
     error::Result,
     real::Real,
 };
+
+pub(crate) use kth::kth_nearest_other;
+pub use memorisation::{Memorisation, memorisation};
+pub use two_sample::{NearestAccuracy, nearest_accuracy};
 
 /// The nearest reference of every query, in the order of the queries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -98,7 +106,8 @@ fn best_of<T: Real>(
     )
 }
 
-fn squared_distance<T: Real>(a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) -> f64 {
+/// Summed from the differences themselves: the same for `(a, b)` and `(b, a)`, zero for a copy.
+pub(crate) fn squared_distance<T: Real>(a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| (a.into() - b.into()).powi(2)).sum()
 }
 
