@@ -1,6 +1,6 @@
 //! Top-1 accuracy of a classifier.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2};
 use serde::Serialize;
 
 use crate::{
@@ -57,6 +57,31 @@ pub fn accuracy<T: Real, L: Copy + TryInto<usize>>(
     scores: ArrayView2<'_, T>,
     labels: &[L],
 ) -> Result<Accuracy> {
+    let answers = answers(scores, labels)?;
+    let (n, correct) = (answers.len(), answers.iter().filter(|answer| answer.correct()).count());
+    let value = correct as f64 / n as f64;
+    Ok(Accuracy { value, std_error: (value * (1.0 - value) / n as f64).sqrt(), correct, n })
+}
+
+/// What a classifier says of one row, and what it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer {
+    /// The class of the largest score; of equal scores the first.
+    pub(crate) class: usize,
+    pub(crate) label: usize,
+}
+
+impl Answer {
+    pub(crate) fn correct(self) -> bool {
+        self.class == self.label
+    }
+}
+
+/// The answer to every row, errors as [`accuracy()`] has them.
+pub(crate) fn answers<T: Real, L: Copy + TryInto<usize>>(
+    scores: ArrayView2<'_, T>,
+    labels: &[L],
+) -> Result<Vec<Answer>> {
     check_rows("scores", scores, 1)?;
     let (n, classes) = scores.dim();
     if labels.len() != n {
@@ -67,8 +92,7 @@ pub fn accuracy<T: Real, L: Copy + TryInto<usize>>(
             got: labels.len(),
         });
     }
-    let mut correct = 0;
-    for (row, (scores, &label)) in scores.outer_iter().zip(labels).enumerate() {
+    let answer = |(row, (scores, &label)): (usize, (ArrayView1<'_, T>, &L))| {
         let label = label.try_into().ok().filter(|&label| label < classes);
         let label = label.ok_or(Error::Label { row, classes })?;
         let mut best = (0, f64::NEG_INFINITY);
@@ -77,10 +101,9 @@ pub fn accuracy<T: Real, L: Copy + TryInto<usize>>(
                 best = (class, score.into());
             }
         }
-        correct += usize::from(best.0 == label);
-    }
-    let value = correct as f64 / n as f64;
-    Ok(Accuracy { value, std_error: (value * (1.0 - value) / n as f64).sqrt(), correct, n })
+        Ok(Answer { class: best.0, label })
+    };
+    scores.outer_iter().zip(labels).enumerate().map(answer).collect()
 }
 
 #[cfg(test)]

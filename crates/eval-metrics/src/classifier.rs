@@ -4,12 +4,14 @@
 //! network of 2015 it is the inception score; with any other classifier it is reported as a
 //! *classifier score* and compares only with numbers of the same classifier.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{ArrayView2, Axis};
 use serde::Serialize;
 
 use crate::{
     error::{Error, Result},
+    probabilities::{checked_probabilities, log_softmax},
     real::{Real, check_rows},
+    sampling::Stream,
 };
 
 /// A classifier score with its spread over splits.
@@ -26,6 +28,8 @@ pub struct ClassifierScore {
     pub std_dev: f64,
     /// The score of each split, in order.
     pub splits: Vec<f64>,
+    /// The seed by which rows were shuffled before they were split, if they were.
+    pub shuffle_seed: Option<u64>,
     /// Rows.
     pub n: usize,
 }
@@ -55,24 +59,7 @@ pub fn classifier_score<T: Real>(
     splits: usize,
 ) -> Result<ClassifierScore> {
     check("probabilities", probabilities, splits)?;
-    let mut logs = Array2::zeros(probabilities.dim());
-    for (row, (line, mut logs)) in probabilities.outer_iter().zip(logs.outer_iter_mut()).enumerate()
-    {
-        let mut sum = 0.0;
-        for (log, &value) in logs.iter_mut().zip(line) {
-            let value: f64 = value.into();
-            if value < 0.0 {
-                let reason = format!("has the negative entry {value}");
-                return Err(Error::Probability { row, reason });
-            }
-            sum += value;
-            *log = value.ln();
-        }
-        if (sum - 1.0).abs() > 1e-3 {
-            return Err(Error::Probability { row, reason: format!("sums to {sum}") });
-        }
-    }
-    Ok(score(logs.view(), splits))
+    Ok(score(checked_probabilities(probabilities)?.mapv(f64::ln).view(), splits, None))
 }
 
 /// The score of rows of logits, which loses nothing to probabilities that round to zero.
@@ -86,14 +73,43 @@ pub fn classifier_score_from_logits<T: Real>(
     logits: ArrayView2<'_, T>,
     splits: usize,
 ) -> Result<ClassifierScore> {
+    inception_score(logits, splits, None)
+}
+
+/// The inception score (Salimans and others, 2016), with rows shuffled on request.
+///
+/// The published protocol takes the ImageNet network of 2015 with its 1,008 logits, 50,000 samples
+/// and ten splits, and prints `mean` and `std_dev`. The original code leaves out the bias of the
+/// last layer and does not shuffle; other codes shuffle by a fixed seed, which samples in the order
+/// of their classes need. With any other classifier call the result a classifier score.
+///
+/// # Shapes
+/// `logits`: `(n, classes)`, `n >= splits >= 1`.
+///
+/// # Errors
+/// As [`classifier_score_from_logits`].
+///
+/// # Example
+/// ```
+/// use ndarray::array;
+/// let logits = array![[40.0, 0.0], [40.0, 0.0], [0.0, 40.0], [0.0, 40.0]];
+/// // In this order, each split sees one class only.
+/// assert!((eval_metrics::inception_score(logits.view(), 2, None)?.mean - 1.0).abs() < 1e-12);
+/// assert!((eval_metrics::inception_score(logits.view(), 1, Some(7))?.mean - 2.0).abs() < 1e-12);
+/// # Ok::<(), eval_metrics::Error>(())
+/// ```
+pub fn inception_score<T: Real>(
+    logits: ArrayView2<'_, T>,
+    splits: usize,
+    shuffle_seed: Option<u64>,
+) -> Result<ClassifierScore> {
     check("logits", logits, splits)?;
-    let mut logs = logits.mapv(Into::<f64>::into);
-    for mut row in logs.outer_iter_mut() {
-        let largest = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-        let sum: f64 = row.iter().map(|value| (value - largest).exp()).sum();
-        row.mapv_inplace(|value| value - largest - sum.ln());
-    }
-    Ok(score(logs.view(), splits))
+    let logs = log_softmax(logits);
+    let logs = match shuffle_seed {
+        None => logs,
+        Some(seed) => logs.select(Axis(0), &Stream::new(seed, 0).shuffled(logs.nrows())),
+    };
+    Ok(score(logs.view(), splits, shuffle_seed))
 }
 
 fn check<T: Real>(what: &'static str, rows: ArrayView2<'_, T>, splits: usize) -> Result<()> {
@@ -105,7 +121,7 @@ fn check<T: Real>(what: &'static str, rows: ArrayView2<'_, T>, splits: usize) ->
 }
 
 /// Log probabilities to scores; every split has at least one row.
-fn score(logs: ArrayView2<'_, f64>, splits: usize) -> ClassifierScore {
+fn score(logs: ArrayView2<'_, f64>, splits: usize, shuffle_seed: Option<u64>) -> ClassifierScore {
     let n = logs.nrows();
     let scores: Vec<f64> = (0..splits)
         .map(|split| {
@@ -121,6 +137,7 @@ fn score(logs: ArrayView2<'_, f64>, splits: usize) -> ClassifierScore {
         std_error: (splits > 1).then(|| (squares / (count * (count - 1.0))).sqrt()),
         std_dev: (squares / count).sqrt(),
         splits: scores,
+        shuffle_seed,
         n,
     }
 }
@@ -211,6 +228,52 @@ mod tests {
         for (split, expected) in score.splits.iter().zip([1.0, 1.0, entropy.exp()]) {
             assert_close(*split, expected, 1e-14);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn shuffled_rows_are_all_there_and_mix_the_classes() -> Result<()> {
+        let logits = golden(3, 100, 5) * 6.0;
+        let (plain, shuffled) =
+            (inception_score(logits.view(), 1, None)?, inception_score(logits.view(), 1, Some(9))?);
+        assert_close(shuffled.mean, plain.mean, 1e-12);
+        assert_eq!((plain.shuffle_seed, shuffled.shuffle_seed), (None, Some(9)));
+        assert_eq!(inception_score(logits.view(), 10, Some(9))?.splits, {
+            let order = Stream::new(9, 0).shuffled(100);
+            classifier_score_from_logits(logits.select(Axis(0), &order).view(), 10)?.splits
+        });
+        // Ten classes of a hundred sure rows each, in order: a split of one class scores one.
+        let ordered =
+            Array2::from_shape_fn(
+                (1000, 10),
+                |(row, class)| {
+                    if row / 100 == class { 50.0_f32 } else { 0.0 }
+                },
+            );
+        assert_close(inception_score(ordered.view(), 10, None)?.mean, 1.0, 1e-12);
+        assert!(inception_score(ordered.view(), 10, Some(1))?.mean > 9.0);
+        Ok(())
+    }
+
+    #[test]
+    fn order_within_a_split_and_single_precision_do_not_matter() -> Result<()> {
+        let logits = golden(3, 100, 5) * 6.0;
+        let score = classifier_score_from_logits(logits.view(), 10)?;
+        let turned = classifier_score_from_logits(logits.slice(ndarray::s![..;-1, ..]), 10)?;
+        for (a, b) in score.splits.iter().zip(turned.splits.iter().rev()) {
+            assert_close(*a, *b, 1e-13);
+        }
+        let narrow = classifier_score_from_logits(logits.mapv(|x| x as f32).view(), 10)?;
+        assert_close(narrow.mean, score.mean, 1e-5);
+        Ok(())
+    }
+
+    #[test]
+    fn logits_that_differ_by_more_than_exponentials_hold_are_sure() -> Result<()> {
+        let logits = array![[1e308, -1e308], [-1e308, 1e308]];
+        assert_close(inception_score(logits.view(), 1, None)?.mean, 2.0, 1e-14);
+        assert!(inception_score(array![[0.0, f64::NAN]].view(), 1, None).is_err());
+        assert!(inception_score(array![[0.0, f64::INFINITY]].view(), 1, None).is_err());
         Ok(())
     }
 

@@ -11,8 +11,11 @@
 //! | [`nearest_accuracy`] | one-nearest-neighbour two-sample accuracy |
 //! | [`memorisation`] | are samples closer to the training set than held-out data? |
 //! | [`classifier_score`] | the inception-score formula on any classifier's probabilities |
+//! | [`inception_score`] | the same from logits, with splits and an optional shuffle |
 //! | [`prdc`](prdc::prdc) | precision, recall, density and coverage by balls around nearest neighbours |
 //! | [`accuracy`](accuracy::accuracy) | top-1 accuracy with its interval |
+//! | [`calibration`](calibration::calibration) | calibration errors, log loss and Brier score of a classifier |
+//! | [`auroc`](auroc::auroc) | how well a score separates two classes |
 //!
 //! # What is promised
 //!
@@ -34,22 +37,30 @@
 //! ```
 
 pub mod accuracy;
+pub mod auroc;
+pub mod calibration;
 pub mod classifier;
 mod distances;
 mod error;
 pub mod log_sum_exp;
 pub mod nearest;
-mod order;
 pub mod parzen;
 pub mod prdc;
+mod probabilities;
 mod product;
 mod real;
+mod sampling;
+mod summary;
 
 #[cfg(test)]
 mod golden;
 
 pub use accuracy::{Accuracy, accuracy};
-pub use classifier::{ClassifierScore, classifier_score, classifier_score_from_logits};
+pub use auroc::{Auroc, auroc};
+pub use calibration::{Bootstrap, Calibration, calibration, calibration_from_logits};
+pub use classifier::{
+    ClassifierScore, classifier_score, classifier_score_from_logits, inception_score,
+};
 pub use error::{Error, Result};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use nearest::{

@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::nearest;
 use crate::{
     error::{Error, Result},
-    order::median,
     real::Real,
+    summary::median,
 };
 
 /// Distances to the nearest training row, of samples and of held-out data.
