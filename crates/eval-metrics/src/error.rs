@@ -60,6 +60,14 @@ pub enum Error {
         /// Number of classes.
         classes: usize,
     },
+    /// A matrix for which the chosen algorithm gives no answer.
+    #[error("{what}: {reason}")]
+    Numerical {
+        /// The matrix or the quantity.
+        what: &'static str,
+        /// What is wrong with it and what to do instead.
+        reason: String,
+    },
 }
 
 /// The crate's result type.

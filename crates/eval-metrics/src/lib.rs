@@ -16,6 +16,7 @@
 //! | [`accuracy`](accuracy::accuracy) | top-1 accuracy with its interval |
 //! | [`calibration`](calibration::calibration) | calibration errors, log loss and Brier score of a classifier |
 //! | [`auroc`](auroc::auroc) | how well a score separates two classes |
+//! | [`Moments`], [`MomentAccumulator`] | mean and covariance of rows, streamed |
 //!
 //! # What is promised
 //!
@@ -43,6 +44,7 @@ pub mod classifier;
 mod distances;
 mod error;
 pub mod log_sum_exp;
+pub mod moments;
 pub mod nearest;
 pub mod parzen;
 pub mod prdc;
@@ -66,6 +68,7 @@ pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,
 };
+pub use moments::{MomentAccumulator, Moments};
 pub use parzen::{BandwidthChoice, Parzen, log_grid, parzen, parzen_log_density, select_bandwidth};
 pub use prdc::{Boundary, Prdc, expected_coverage, prdc};
 pub use real::Real;
