@@ -17,6 +17,8 @@
 //! | [`calibration`](calibration::calibration) | calibration errors, log loss and Brier score of a classifier |
 //! | [`auroc`](auroc::auroc) | how well a score separates two classes |
 //! | [`Moments`], [`MomentAccumulator`] | mean and covariance of rows, streamed |
+//! | [`frechet_distance`], [`frechet_distance_of_rows`] | Frechet distance of two fitted Gaussians, FID on the 2015 features |
+//! | [`frechet_extrapolated`] | the same for infinitely many rows |
 //!
 //! # What is promised
 //!
@@ -43,6 +45,8 @@ pub mod calibration;
 pub mod classifier;
 mod distances;
 mod error;
+pub mod frechet;
+mod linear_algebra;
 pub mod log_sum_exp;
 pub mod moments;
 pub mod nearest;
@@ -50,6 +54,7 @@ pub mod parzen;
 pub mod prdc;
 mod probabilities;
 mod product;
+mod random;
 mod real;
 mod sampling;
 mod summary;
@@ -64,6 +69,10 @@ pub use classifier::{
     ClassifierScore, classifier_score, classifier_score_from_logits, inception_score,
 };
 pub use error::{Error, Result};
+pub use frechet::{
+    Frechet, FrechetExtrapolation, FrechetOptions, FrechetRoute, frechet_distance,
+    frechet_distance_of_rows, frechet_extrapolated, subset_sizes,
+};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,

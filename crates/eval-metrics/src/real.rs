@@ -59,3 +59,24 @@ pub(crate) fn check_rows<T: Real>(
     }
     Ok(largest)
 }
+
+/// Both sets with at least `needed` rows of equal width, and no magnitude above `largest`.
+pub(crate) fn check_pair<T: Real>(
+    real: ArrayView2<'_, T>,
+    fake: ArrayView2<'_, T>,
+    needed: usize,
+    largest: f64,
+) -> Result<()> {
+    for (name, rows) in [("real", real), ("fake", fake)] {
+        let found = check_rows(name, rows, needed)?;
+        if found > largest {
+            let reason = format!("magnitudes up to {found:e} overflow in a product; rescale");
+            return Err(Error::Argument { name, reason });
+        }
+    }
+    if fake.ncols() != real.ncols() {
+        let (expected, got) = (real.ncols(), fake.ncols());
+        return Err(Error::Mismatch { what: "fake", unit: "columns", expected, got });
+    }
+    Ok(())
+}

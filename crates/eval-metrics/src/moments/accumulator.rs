@@ -170,8 +170,15 @@ impl MomentAccumulator {
     }
 }
 
+/// The mean of the rows and the differences from it, row-major.
+pub(crate) fn centred<T: Real>(rows: ArrayView2<'_, T>) -> (Vec<f64>, Vec<f64>) {
+    let mut values: Vec<f64> = rows.iter().map(|&value| value.into()).collect();
+    let mean = centre(&mut values, rows.ncols());
+    (mean, values)
+}
+
 /// Subtracts the mean of the rows from each and returns it.
-pub(crate) fn centre(rows: &mut [f64], width: usize) -> Vec<f64> {
+fn centre(rows: &mut [f64], width: usize) -> Vec<f64> {
     let n = (rows.len() / width) as f64;
     let mut mean = vec![0.0; width];
     for row in rows.chunks(width) {

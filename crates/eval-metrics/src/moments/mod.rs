@@ -5,6 +5,7 @@ mod accumulator;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 pub use self::accumulator::MomentAccumulator;
+pub(crate) use self::accumulator::centred;
 use crate::{
     error::{Error, Result},
     real::{Real, check_rows},
