@@ -19,6 +19,7 @@
 //! | [`Moments`], [`MomentAccumulator`] | mean and covariance of rows, streamed |
 //! | [`frechet_distance`], [`frechet_distance_of_rows`] | Frechet distance of two fitted Gaussians, FID on the 2015 features |
 //! | [`frechet_extrapolated`] | the same for infinitely many rows |
+//! | [`kid`](kid::kid) | unbiased kernel distance with a cubic kernel, KID on the 2015 features |
 //!
 //! # What is promised
 //!
@@ -46,6 +47,7 @@ pub mod classifier;
 mod distances;
 mod error;
 pub mod frechet;
+pub mod kid;
 mod linear_algebra;
 pub mod log_sum_exp;
 pub mod moments;
@@ -73,6 +75,7 @@ pub use frechet::{
     Frechet, FrechetExtrapolation, FrechetOptions, FrechetRoute, frechet_distance,
     frechet_distance_of_rows, frechet_extrapolated, subset_sizes,
 };
+pub use kid::{Kid, KidBlocks, kid};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,
