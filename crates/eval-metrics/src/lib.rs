@@ -77,10 +77,10 @@ pub use frechet::{
 };
 pub use kid::{Kid, KidBlocks, kid};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
+pub use moments::{MomentAccumulator, Moments};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,
 };
-pub use moments::{MomentAccumulator, Moments};
 pub use parzen::{BandwidthChoice, Parzen, log_grid, parzen, parzen_log_density, select_bandwidth};
 pub use prdc::{Boundary, Prdc, expected_coverage, prdc};
 pub use real::Real;
