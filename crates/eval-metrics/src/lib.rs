@@ -20,6 +20,7 @@
 //! | [`frechet_distance`], [`frechet_distance_of_rows`] | Frechet distance of two fitted Gaussians, FID on the 2015 features |
 //! | [`frechet_extrapolated`] | the same for infinitely many rows |
 //! | [`kid`](kid::kid) | unbiased kernel distance with a cubic kernel, KID on the 2015 features |
+//! | [`ksd`](ksd::ksd) | kernel Stein discrepancy of points from a density known by its score |
 //! | [`weight_ess`], [`chain_ess`] | effective sample size of importance weights and of a chain |
 //! | [`convergence`] | split R-hat and pooled effective sample size of several chains |
 //!
@@ -52,6 +53,7 @@ pub mod frechet;
 pub mod kid;
 mod linear_algebra;
 pub mod ess;
+pub mod ksd;
 pub mod log_sum_exp;
 pub mod moments;
 pub mod nearest;
@@ -80,6 +82,7 @@ pub use frechet::{
 };
 pub use kid::{Kid, KidBlocks, kid};
 pub use ess::{ChainEss, Convergence, WeightEss, chain_ess, convergence, weight_ess};
+pub use ksd::{Ksd, SteinKernel, ksd};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use moments::{MomentAccumulator, Moments};
 pub use nearest::{
