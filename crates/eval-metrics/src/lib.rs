@@ -23,6 +23,7 @@
 //! | [`ksd`](ksd::ksd) | kernel Stein discrepancy of points from a density known by its score |
 //! | [`weight_ess`], [`chain_ess`] | effective sample size of importance weights and of a chain |
 //! | [`convergence`] | split R-hat and pooled effective sample size of several chains |
+//! | [`mode_coverage`], [`mode_hits`] | modes reached and divergence over cells or known centres |
 //!
 //! # What is promised
 //!
@@ -56,6 +57,7 @@ pub mod ess;
 pub mod ksd;
 pub mod log_sum_exp;
 pub mod moments;
+pub mod modes;
 pub mod nearest;
 pub mod parzen;
 pub mod prdc;
@@ -85,6 +87,10 @@ pub use ess::{ChainEss, Convergence, WeightEss, chain_ess, convergence, weight_e
 pub use ksd::{Ksd, SteinKernel, ksd};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use moments::{MomentAccumulator, Moments};
+pub use modes::{
+    ModeCoverage, ModeHits, ModeReference, PerfectSampler, mode_coverage, mode_coverage_against,
+    mode_hits, stacked_classes,
+};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,
 };

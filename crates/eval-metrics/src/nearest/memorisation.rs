@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 use serde::Serialize;
 
-use super::nearest;
+use super::nearest_named;
 use crate::{
     error::{Error, Result},
     real::Real,
@@ -54,17 +54,17 @@ pub fn memorisation<T: Real>(
     held_out: ArrayView2<'_, T>,
     train: ArrayView2<'_, T>,
 ) -> Result<Memorisation> {
-    let median_to_train = |rows| {
-        let mut distances = nearest(rows, train)?.squared_distances;
+    let median_to_train = |what, rows| {
+        let mut distances = nearest_named((what, rows), ("train", train))?.squared_distances;
         distances.iter_mut().for_each(|value| *value = value.sqrt());
         Ok(median(&mut distances))
     };
-    let held_out_median = median_to_train(held_out)?;
+    let held_out_median = median_to_train("held_out", held_out)?;
     if held_out_median <= 0.0 {
         let reason = "half of the rows are copies of training rows; take other data".into();
         return Err(Error::Argument { name: "held_out", reason });
     }
-    let sample_median = median_to_train(samples)?;
+    let sample_median = median_to_train("samples", samples)?;
     Ok(Memorisation {
         ratio: sample_median / held_out_median,
         sample_median,
@@ -80,7 +80,10 @@ mod tests {
     use ndarray::{Array2, s};
 
     use super::*;
-    use crate::golden::{array as golden, assert_close, fake, real};
+    use crate::{
+        golden::{array as golden, assert_close, fake, real},
+        nearest::nearest,
+    };
 
     #[test]
     fn samples_like_held_out_data_have_ratio_one_and_copies_zero() -> Result<()> {
@@ -133,8 +136,10 @@ mod tests {
             memorisation(samples.view(), held_out.view(), good.view()).unwrap_err().to_string()
         };
         assert!(text(&good, &good).contains("copies of training rows"));
-        assert!(text(&Array2::zeros((0, 8)), &fake()).contains("0 rows"));
-        assert!(text(&Array2::zeros((2, 7)), &fake()).contains("expected 8 columns, got 7"));
-        assert!(text(&fake(), &(fake() * f64::NAN)).contains("row 0, column 0"));
+        assert!(text(&Array2::zeros((0, 8)), &fake()).contains("samples: 0 rows"));
+        assert!(
+            text(&Array2::zeros((2, 7)), &fake()).contains("samples: expected 8 columns, got 7")
+        );
+        assert!(text(&fake(), &(fake() * f64::NAN)).contains("held_out: row 0, column 0"));
     }
 }

@@ -52,7 +52,16 @@ pub fn nearest<T: Real>(
     queries: ArrayView2<'_, T>,
     references: ArrayView2<'_, T>,
 ) -> Result<Neighbours> {
-    let distances = Distances::new(("queries", queries), ("references", references))?;
+    nearest_named(("queries", queries), ("references", references))
+}
+
+/// [`nearest`] with the names that errors are to give the two sets.
+pub(crate) fn nearest_named<T: Real>(
+    queries: (&'static str, ArrayView2<'_, T>),
+    references: (&'static str, ArrayView2<'_, T>),
+) -> Result<Neighbours> {
+    let distances = Distances::new(queries, references)?;
+    let (queries, references) = (queries.1, references.1);
     let starts: Vec<usize> = (0..distances.rows).step_by(distances.row_block).collect();
     let found: Vec<Vec<(usize, f64)>> = starts
         .into_par_iter()

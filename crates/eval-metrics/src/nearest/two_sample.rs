@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 use serde::Serialize;
 
-use super::{kth_nearest_other, nearest};
+use super::{kth_nearest_other, nearest_named};
 use crate::{
     error::{Error, Result},
     real::Real,
@@ -56,8 +56,9 @@ pub fn nearest_accuracy<T: Real>(
     }
     let among_real = kth_nearest_other("real", real, 1)?;
     let among_fake = kth_nearest_other("fake", fake, 1)?;
-    let real_to_fake = nearest(real, fake)?.squared_distances;
-    let fake_to_real = nearest(fake, real)?.squared_distances;
+    let sets = (("real", real), ("fake", fake));
+    let real_to_fake = nearest_named(sets.0, sets.1)?.squared_distances;
+    let fake_to_real = nearest_named(sets.1, sets.0)?.squared_distances;
     let count = |own: &[f64], other: &[f64], right: fn(f64, f64) -> bool| {
         own.iter().zip(other).filter(|(own, other)| right(**own, **other)).count()
     };
