@@ -22,6 +22,11 @@ pub struct Accuracy {
 }
 
 impl Accuracy {
+    pub(crate) fn of(correct: usize, n: usize) -> Self {
+        let value = correct as f64 / n as f64;
+        Self { value, std_error: (value * (1.0 - value) / n as f64).sqrt(), correct, n }
+    }
+
     /// Wilson's interval, which stays inside `[0, 1]` and does not collapse at its ends.
     ///
     /// `z` is the normal quantile: 1.96 for 95 per cent.
@@ -58,9 +63,8 @@ pub fn accuracy<T: Real, L: Copy + TryInto<usize>>(
     labels: &[L],
 ) -> Result<Accuracy> {
     let answers = answers(scores, labels)?;
-    let (n, correct) = (answers.len(), answers.iter().filter(|answer| answer.correct()).count());
-    let value = correct as f64 / n as f64;
-    Ok(Accuracy { value, std_error: (value * (1.0 - value) / n as f64).sqrt(), correct, n })
+    let correct = answers.iter().filter(|answer| answer.correct()).count();
+    Ok(Accuracy::of(correct, answers.len()))
 }
 
 /// What a classifier says of one row, and what it is.

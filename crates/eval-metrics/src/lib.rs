@@ -24,6 +24,7 @@
 //! | [`weight_ess`], [`chain_ess`] | effective sample size of importance weights and of a chain |
 //! | [`convergence`] | split R-hat and pooled effective sample size of several chains |
 //! | [`mode_coverage`], [`mode_hits`] | modes reached and divergence over cells or known centres |
+//! | [`c2st`](c2st::c2st) | can a logistic regression tell generated rows from real ones? |
 //!
 //! # What is promised
 //!
@@ -46,6 +47,7 @@
 
 pub mod accuracy;
 pub mod auroc;
+pub mod c2st;
 pub mod calibration;
 pub mod classifier;
 mod distances;
@@ -73,6 +75,7 @@ mod golden;
 
 pub use accuracy::{Accuracy, accuracy};
 pub use auroc::{Auroc, auroc};
+pub use c2st::{C2st, c2st};
 pub use calibration::{Bootstrap, Calibration, calibration, calibration_from_logits};
 pub use classifier::{
     ClassifierScore, classifier_score, classifier_score_from_logits, inception_score,
