@@ -25,6 +25,7 @@
 //! | [`convergence`] | split R-hat and pooled effective sample size of several chains |
 //! | [`mode_coverage`], [`mode_hits`] | modes reached and divergence over cells or known centres |
 //! | [`c2st`](c2st::c2st) | can a logistic regression tell generated rows from real ones? |
+//! | [`importance_bound`], [`bits_per_dim`] | lower bounds on the log likelihood from log weights |
 //!
 //! # What is promised
 //!
@@ -56,6 +57,7 @@ pub mod frechet;
 pub mod kid;
 mod linear_algebra;
 pub mod ess;
+pub mod importance;
 pub mod ksd;
 pub mod log_sum_exp;
 pub mod moments;
@@ -87,6 +89,9 @@ pub use frechet::{
 };
 pub use kid::{Kid, KidBlocks, kid};
 pub use ess::{ChainEss, Convergence, WeightEss, chain_ess, convergence, weight_ess};
+pub use importance::{
+    ImportanceBound, RepeatedBound, bits_per_dim, importance_bound, repeated_bound,
+};
 pub use ksd::{Ksd, SteinKernel, ksd};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use moments::{MomentAccumulator, Moments};
