@@ -12,8 +12,8 @@ use crate::{
     distances::blocks,
     error::{Error, Result},
     product::inner_products,
-    random::subset,
     real::{Real, check_pair},
+    sampling::subset,
 };
 
 /// Rows and columns of a tile of the kernel matrix; tiles are summed in order.

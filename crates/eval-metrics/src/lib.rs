@@ -53,21 +53,20 @@ pub mod calibration;
 pub mod classifier;
 mod distances;
 mod error;
-pub mod frechet;
-pub mod kid;
-mod linear_algebra;
 pub mod ess;
+pub mod frechet;
 pub mod importance;
+pub mod kid;
 pub mod ksd;
+mod linear_algebra;
 pub mod log_sum_exp;
-pub mod moments;
 pub mod modes;
+pub mod moments;
 pub mod nearest;
 pub mod parzen;
 pub mod prdc;
 mod probabilities;
 mod product;
-mod random;
 mod real;
 mod sampling;
 mod summary;
@@ -83,22 +82,22 @@ pub use classifier::{
     ClassifierScore, classifier_score, classifier_score_from_logits, inception_score,
 };
 pub use error::{Error, Result};
+pub use ess::{ChainEss, Convergence, WeightEss, chain_ess, convergence, weight_ess};
 pub use frechet::{
     Frechet, FrechetExtrapolation, FrechetOptions, FrechetRoute, frechet_distance,
     frechet_distance_of_rows, frechet_extrapolated, subset_sizes,
 };
-pub use kid::{Kid, KidBlocks, kid};
-pub use ess::{ChainEss, Convergence, WeightEss, chain_ess, convergence, weight_ess};
 pub use importance::{
     ImportanceBound, RepeatedBound, bits_per_dim, importance_bound, repeated_bound,
 };
+pub use kid::{Kid, KidBlocks, kid};
 pub use ksd::{Ksd, SteinKernel, ksd};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
-pub use moments::{MomentAccumulator, Moments};
 pub use modes::{
     ModeCoverage, ModeHits, ModeReference, PerfectSampler, mode_coverage, mode_coverage_against,
     mode_hits, stacked_classes,
 };
+pub use moments::{MomentAccumulator, Moments};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,
 };

@@ -32,12 +32,24 @@ impl Stream {
 
     /// `0..n` in random order, all orders equally likely.
     pub(crate) fn shuffled(&mut self, n: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..n).collect();
-        for last in (1..n).rev() {
-            order.swap(last, self.below(last + 1));
-        }
-        order
+        self.subset(n, n)
     }
+
+    /// `size` different numbers below `n` in random order, all `n` if `size` is larger.
+    pub(crate) fn subset(&mut self, n: usize, size: usize) -> Vec<usize> {
+        let mut numbers: Vec<usize> = (0..n).collect();
+        // The beginning of a Fisher-Yates shuffle.
+        for at in 0..size.min(n) {
+            numbers.swap(at, at + self.below(n - at));
+        }
+        numbers.truncate(size);
+        numbers
+    }
+}
+
+/// [`Stream::subset`] of stream number `index` of a seed.
+pub(crate) fn subset(n: usize, size: usize, seed: u64, index: u64) -> Vec<usize> {
+    Stream::new(seed, index).subset(n, size)
 }
 
 #[cfg(test)]
@@ -70,5 +82,35 @@ mod tests {
         let draw = |seed, index| Stream::new(seed, index).shuffled(20);
         assert_eq!(draw(3, 4), draw(3, 4));
         assert!(draw(3, 4) != draw(4, 3) && draw(3, 4) != draw(3, 5));
+    }
+
+    #[test]
+    fn subsets_hold_different_numbers_and_follow_from_the_seed() {
+        let draw = subset(50, 20, 7, 3);
+        let mut sorted = draw.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!((draw.len(), sorted.len()), (20, 20));
+        assert!(sorted[19] < 50);
+        assert_eq!(draw, subset(50, 20, 7, 3));
+        assert!(draw != subset(50, 20, 7, 4) && draw != subset(50, 20, 8, 3));
+        assert_eq!(draw, subset(50, 50, 7, 3)[..20]);
+        assert_eq!(subset(3, 9, 0, 0).len(), 3);
+        assert!(subset(0, 1, 0, 0).is_empty());
+    }
+
+    #[test]
+    fn every_number_is_drawn_equally_often() {
+        // 6,000 draws of 3 out of 10: each number 1,800 times, standard deviation 35.
+        let mut counts = [0_i32; 10];
+        for index in 0..6000 {
+            subset(10, 3, 1, index).into_iter().for_each(|at| counts[at] += 1);
+        }
+        assert!(counts.iter().all(|count| (count - 1800).abs() < 5 * 36), "{counts:?}");
+    }
+
+    #[test]
+    fn the_stream_is_frozen() {
+        assert_eq!(subset(1000, 4, 0, 0), [836, 631, 233, 120]);
     }
 }

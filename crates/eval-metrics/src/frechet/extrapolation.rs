@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Frechet, FrechetOptions, frechet_distance_of_rows};
 use crate::{
     error::{Error, Result},
-    random::subset,
     real::{Real, check_pair},
+    sampling::subset,
 };
 
 /// An extrapolated Frechet distance with the distances behind it.
