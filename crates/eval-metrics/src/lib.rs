@@ -26,6 +26,8 @@
 //! | [`mode_coverage`], [`mode_hits`] | modes reached and divergence over cells or known centres |
 //! | [`c2st`](c2st::c2st) | can a logistic regression tell generated rows from real ones? |
 //! | [`importance_bound`], [`bits_per_dim`] | lower bounds on the log likelihood from log weights |
+//! | [`mmd`](mmd::mmd), [`median_distance`] | maximum mean discrepancy with Gaussian kernels, permutation test |
+//! | [`energy_distance`] | energy distance, free of a bandwidth |
 //!
 //! # What is promised
 //!
@@ -52,6 +54,7 @@ pub mod c2st;
 pub mod calibration;
 pub mod classifier;
 mod distances;
+pub mod energy;
 mod error;
 pub mod ess;
 pub mod frechet;
@@ -61,8 +64,10 @@ pub mod ksd;
 mod linear_algebra;
 pub mod log_sum_exp;
 pub mod modes;
+pub mod mmd;
 pub mod moments;
 pub mod nearest;
+mod pairs;
 pub mod parzen;
 pub mod prdc;
 mod probabilities;
@@ -81,6 +86,8 @@ pub use calibration::{Bootstrap, Calibration, calibration, calibration_from_logi
 pub use classifier::{
     ClassifierScore, classifier_score, classifier_score_from_logits, inception_score,
 };
+pub use classifier::{ClassifierScore, classifier_score, classifier_score_from_logits};
+pub use energy::{EnergyDistance, energy_distance};
 pub use error::{Error, Result};
 pub use ess::{ChainEss, Convergence, WeightEss, chain_ess, convergence, weight_ess};
 pub use frechet::{
@@ -97,6 +104,7 @@ pub use modes::{
     ModeCoverage, ModeHits, ModeReference, PerfectSampler, mode_coverage, mode_coverage_against,
     mode_hits, stacked_classes,
 };
+pub use mmd::{Bandwidth, Mmd, MmdOptions, median_distance, mmd};
 pub use moments::{MomentAccumulator, Moments};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,

@@ -37,7 +37,8 @@ pub struct FrechetExtrapolation {
 ///
 /// For every size one subset is drawn from each set without replacement, afresh. Chong and Forsyth
 /// keep one reference of fixed size, whose part of the bias stays; here both sets shrink together
-/// and both parts vanish. [`subset_sizes`] gives the usual sizes.
+/// and both parts vanish. [`subset_sizes`] gives the usual sizes. Memory holds a copy of one subset
+/// of each set.
 ///
 /// # Shapes
 /// `real`: `(n, d)`; `fake`: `(m, d)`; sizes from 2 to the smaller of `n` and `m`.

@@ -25,10 +25,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum FrechetRoute {
     /// Eigenvalues of `G^T C_2 G` with `C_1 = G G^T` by a symmetric eigen-decomposition: always
-    /// real, for any rank.
+    /// real, for any rank. Each root is good to about `1e-8` of the largest.
     Eigen,
-    /// Nuclear norm of `A_1 A_2^T`, the centred rows over `sqrt(n - 1)`: exact and cheap for fewer
-    /// rows than columns; needs the rows.
+    /// Nuclear norm of `A_1 A_2^T`, the centred rows over `sqrt(n - 1)`: cheap for fewer rows than
+    /// columns; needs the rows. It squares nothing and is the most precise route at any shape: a
+    /// factor of the covariance stands for a set of more rows than columns.
     Thin,
     /// Newton-Schulz iteration on `C_1 C_2`, products only; for well-conditioned covariances.
     NewtonSchulz,
