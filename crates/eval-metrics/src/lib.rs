@@ -1,4 +1,4 @@
-//! Scores of generative models: Parzen windows, nearest neighbours, classifier scores.
+//! Scores of generative models, from Frechet and kernel distances to calibration and sample sizes.
 //!
 //! The crate knows no model and no data set. A score takes rows on the host, `(n, d)` arrays of
 //! `f32` or `f64`, and gives a small struct that carries its uncertainty and its settings, ready to
@@ -63,8 +63,8 @@ pub mod kid;
 pub mod ksd;
 mod linear_algebra;
 pub mod log_sum_exp;
-pub mod modes;
 pub mod mmd;
+pub mod modes;
 pub mod moments;
 pub mod nearest;
 mod pairs;
@@ -86,7 +86,6 @@ pub use calibration::{Bootstrap, Calibration, calibration, calibration_from_logi
 pub use classifier::{
     ClassifierScore, classifier_score, classifier_score_from_logits, inception_score,
 };
-pub use classifier::{ClassifierScore, classifier_score, classifier_score_from_logits};
 pub use energy::{EnergyDistance, energy_distance};
 pub use error::{Error, Result};
 pub use ess::{ChainEss, Convergence, WeightEss, chain_ess, convergence, weight_ess};
@@ -100,11 +99,11 @@ pub use importance::{
 pub use kid::{Kid, KidBlocks, kid};
 pub use ksd::{Ksd, SteinKernel, ksd};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
+pub use mmd::{Bandwidth, Mmd, MmdOptions, median_distance, mmd};
 pub use modes::{
     ModeCoverage, ModeHits, ModeReference, PerfectSampler, mode_coverage, mode_coverage_against,
     mode_hits, stacked_classes,
 };
-pub use mmd::{Bandwidth, Mmd, MmdOptions, median_distance, mmd};
 pub use moments::{MomentAccumulator, Moments};
 pub use nearest::{
     Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,

@@ -13,8 +13,8 @@ use self::median::pooled_median;
 use crate::{
     error::{Error, Result},
     pairs::{PairSums, Pooled},
-    random::subset,
     real::Real,
+    sampling::subset,
 };
 
 /// Widths of a mixture, as multiples of its centre.
