@@ -31,8 +31,8 @@ fn operations_are_those_of_the_definitions() {
     };
     for (id, want) in [
         ("W01", 45.49),
-        ("W01b", 90.97),
-        ("W01t", 90.97),
+        ("W01b", 90.98),
+        ("W01t", 90.98),
         ("W02", 255.74),
         ("W03", 1278.72),
         ("W14a", 0.48),
