@@ -5,6 +5,7 @@
 //! machine to machine, and from hour to hour, than the time itself.
 
 mod infusion;
+mod metrics;
 mod primitives;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,10 @@ pub struct Workload {
 
 /// All workloads, in order.
 pub fn workloads() -> Vec<Workload> {
-    infusion::workloads().into_iter().chain(primitives::workloads()).collect()
+    [infusion::workloads(), metrics::workloads(), primitives::workloads()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What was measured of one workload.
