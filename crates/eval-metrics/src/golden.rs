@@ -2,6 +2,8 @@
 
 use ndarray::Array2;
 
+use crate::summary::mean_and_error;
+
 /// `s = 1664525 s + 1013904223 mod 2^32`, giving `(s + 0.5) / 2^32`, row-major.
 pub(crate) fn array(seed: u32, rows: usize, columns: usize) -> Array2<f64> {
     let mut state = seed;
@@ -35,6 +37,14 @@ pub(crate) fn normals(seed: u32, rows: usize) -> Array2<f64> {
 pub(crate) fn assert_close(value: f64, expected: f64, tolerance: f64) {
     let error = (value - expected).abs();
     assert!(error <= tolerance * expected.abs().max(1.0), "{value} is not {expected}");
+}
+
+/// The mean of independent estimates is within three standard errors of what is expected.
+#[track_caller]
+pub(crate) fn assert_mean(values: &[f64], expected: f64) {
+    let (mean, error) = mean_and_error(values);
+    let error = error.expect("several estimates");
+    assert!((mean - expected).abs() < 3.0 * error, "{mean} is not {expected}, error {error}");
 }
 
 #[test]

@@ -185,7 +185,7 @@ mod tests {
     use ndarray::{Array2, array, s};
 
     use super::*;
-    use crate::golden::{array as golden, assert_close, fake, normals, real};
+    use crate::golden::{array as golden, assert_close, assert_mean, fake, normals, real};
 
     fn whole(a: &Array2<f64>, b: &Array2<f64>) -> Result<f64> {
         Ok(kid(a.view(), b.view(), KidBlocks::Whole)?.value)
@@ -233,10 +233,7 @@ mod tests {
             let values: Vec<f64> = (0..50)
                 .map(|at| whole(&normals(2 * at, 500), &(normals(2 * at + 1, 500) + shift)))
                 .collect::<Result<_>>()?;
-            let mean = values.iter().sum::<f64>() / 50.0;
-            let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-            let std_error = (squares / (49.0 * 50.0)).sqrt();
-            assert!((mean - expected).abs() < 5.0 * std_error, "{mean} {std_error}");
+            assert_mean(&values, expected);
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ mod tests {
     use ndarray::{Array2, array, s};
 
     use super::*;
-    use crate::golden::{array as golden, assert_close, fake, normals, real};
+    use crate::golden::{array as golden, assert_close, assert_mean, fake, normals, real};
 
     fn four(score: &Prdc) -> [f64; 4] {
         [score.precision, score.recall, score.density, score.coverage]
@@ -296,11 +296,7 @@ mod tests {
             scores.push(prdc(real, fake, 5, Boundary::Open)?);
         }
         let check = |value: fn(&Prdc) -> f64, expected: f64| {
-            let n = f64::from(repeats);
-            let mean = scores.iter().map(value).sum::<f64>() / n;
-            let squares: f64 = scores.iter().map(|score| (value(score) - mean).powi(2)).sum();
-            let std_error = (squares / (n * (n - 1.0))).sqrt();
-            assert!((mean - expected).abs() < 3.0 * std_error, "{mean} {expected} {std_error}");
+            assert_mean(&scores.iter().map(value).collect::<Vec<_>>(), expected);
         };
         check(|score| score.coverage, expected_coverage(200, 300, 5));
         check(|score| score.density, 1.0);

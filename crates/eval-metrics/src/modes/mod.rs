@@ -164,7 +164,10 @@ fn coverage(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{golden::assert_close, sampling::Stream, summary::mean_and_error};
+    use crate::{
+        golden::{assert_close, assert_mean},
+        sampling::Stream,
+    };
 
     #[test]
     fn one_sample_in_each_cell_has_no_divergence() -> Result<()> {
@@ -217,10 +220,7 @@ mod tests {
             let samples: Vec<usize> = (0..n).map(|_| stream.below(cells)).collect();
             found.push(mode_coverage(&samples, cells)?);
         }
-        let check = |values: Vec<f64>, expected: f64| {
-            let (mean, std_error) = mean_and_error(&values);
-            assert!((mean - expected).abs() < 3.0 * std_error.unwrap(), "{mean} {expected}");
-        };
+        let check = |values: Vec<f64>, expected: f64| assert_mean(&values, expected);
         let perfect = found[0].perfect;
         check(found.iter().map(|found| found.modes as f64).collect(), perfect.modes);
         check(found.iter().map(|found| found.kl).collect(), perfect.kl);

@@ -77,7 +77,7 @@ mod tests {
     use ndarray::{Array2, concatenate, prelude::*};
 
     use super::*;
-    use crate::golden::{array as golden, assert_close, fake, normals, real};
+    use crate::golden::{array as golden, assert_close, assert_mean, fake, normals, real};
 
     #[test]
     fn golden_values_are_met() -> Result<()> {
@@ -126,12 +126,8 @@ mod tests {
             let (real, fake) = (normals(40 + seed, 300), normals(140 + seed, 300));
             values.push(nearest_accuracy(real.view(), fake.view())?.value);
         }
-        let n = f64::from(repeats);
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let std_error = (squares / (n * (n - 1.0))).sqrt();
         // A row's nearest is another of its own 299 or one of 300.
-        assert!((mean - 299.0 / 599.0).abs() < 3.0 * std_error, "{mean} {std_error}");
+        assert_mean(&values, 299.0 / 599.0);
         Ok(())
     }
 
