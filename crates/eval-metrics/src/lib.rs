@@ -67,6 +67,7 @@ pub mod mmd;
 pub mod modes;
 pub mod moments;
 pub mod nearest;
+pub mod networks;
 mod pairs;
 pub mod parzen;
 pub mod prdc;
