@@ -44,9 +44,15 @@ impl<U: Real> Rows<U> {
     }
 }
 
+/// Both sets in one precision.
+struct Pair<U> {
+    rows: Rows<U>,
+    columns: Rows<U>,
+}
+
 enum Precision {
-    Single(Rows<f32>, Rows<f32>),
-    Double(Rows<f64>, Rows<f64>),
+    Single(Pair<f32>),
+    Double(Pair<f64>),
 }
 
 /// All squared distances between `rows` and `columns`, computed on demand.
@@ -102,17 +108,17 @@ impl Distances {
         shift.iter_mut().for_each(|sum| *sum /= count);
         let work = rows.nrows() as f64 * columns.nrows() as f64 * width as f64;
         let sets = if T::ROUNDOFF < f32::ROUNDOFF || work < SMALL || largest > LARGE {
-            Precision::Double(Rows::shifted(rows, &shift), Rows::shifted(columns, &shift))
+            Precision::Double(Pair::shifted(rows, columns, &shift))
         } else {
-            Precision::Single(Rows::shifted(rows, &shift), Rows::shifted(columns, &shift))
+            Precision::Single(Pair::shifted(rows, columns, &shift))
         };
         Ok(Self {
             sets,
             width,
             rows: rows.nrows(),
             columns: columns.nrows(),
-            row_block: 256,
-            column_block: 1024,
+            row_block: 320,
+            column_block: 288,
         })
     }
 
@@ -123,23 +129,17 @@ impl Distances {
         columns: Range<usize>,
         scratch: &'a mut Scratch,
     ) -> &'a [f64] {
-        let size = rows.len() * columns.len();
         let Scratch { single, double } = scratch;
-        double.resize(size, 0.0);
+        double.resize(rows.len() * columns.len(), 0.0);
         let (row_norms, column_norms) = match &self.sets {
-            Precision::Single(a, b) => {
-                single.resize(size, 0.0);
-                let (left, right) = (self.part(a, &rows), self.part(b, &columns));
-                inner_products(left, right, self.width, single);
-                for (wide, &narrow) in double.iter_mut().zip(single.iter()) {
-                    *wide = narrow.into();
-                }
-                (&a.norms[rows], &b.norms[columns])
+            Precision::Single(pair) => {
+                pair.products(&rows, &columns, self.width, single);
+                double.iter_mut().zip(&*single).for_each(|(wide, &narrow)| *wide = narrow.into());
+                (&pair.rows.norms[rows], &pair.columns.norms[columns])
             }
-            Precision::Double(a, b) => {
-                let (left, right) = (self.part(a, &rows), self.part(b, &columns));
-                inner_products(left, right, self.width, double);
-                (&a.norms[rows], &b.norms[columns])
+            Precision::Double(pair) => {
+                pair.products(&rows, &columns, self.width, double);
+                (&pair.rows.norms[rows], &pair.columns.norms[columns])
             }
         };
         for (line, &norm) in double.chunks_mut(column_norms.len()).zip(row_norms) {
@@ -150,8 +150,30 @@ impl Distances {
         double
     }
 
-    fn part<'a, U: Real>(&self, set: &'a Rows<U>, range: &Range<usize>) -> &'a [U] {
-        &set.values[range.start * self.width..range.end * self.width]
+    /// Calls `visit(row, column, d^2)` for the pairs of a tile that may be no farther apart than a
+    /// limit, a squared distance of the row or one of the column; the others are surely beyond both.
+    ///
+    /// `limits` are those of the rows and of the columns of the tile, either of them for none. Their
+    /// pairs come row by row, with distances good to [`Distances::tolerance`].
+    pub(crate) fn near(
+        &self,
+        (rows, columns): (Range<usize>, Range<usize>),
+        limits: [Option<&[f64]>; 2],
+        scratch: &mut Scratch,
+        visit: impl FnMut(usize, usize, f64),
+    ) {
+        let slack = |row| 4.0 * self.tolerance(row);
+        let tile = (rows, columns);
+        match &self.sets {
+            Precision::Single(pair) => {
+                pair.products(&tile.0, &tile.1, self.width, &mut scratch.single);
+                pair.near(tile, limits, &scratch.single, slack, visit);
+            }
+            Precision::Double(pair) => {
+                pair.products(&tile.0, &tile.1, self.width, &mut scratch.double);
+                pair.near(tile, limits, &scratch.double, slack, visit);
+            }
+        }
     }
 
     /// How far a tile's entry in that row can be from the true squared distance.
@@ -160,11 +182,109 @@ impl Distances {
     /// `u`; the eight covers the shift and the norms, for `2 |a| |b| <= (|a| + |b|)^2 / 2`.
     pub(crate) fn tolerance(&self, row: usize) -> f64 {
         let (roundoff, norm, largest) = match &self.sets {
-            Precision::Single(a, b) => (f32::ROUNDOFF, a.norms[row], b.largest_norm),
-            Precision::Double(a, b) => (f64::ROUNDOFF, a.norms[row], b.largest_norm),
+            Precision::Single(pair) => {
+                (f32::ROUNDOFF, pair.rows.norms[row], pair.columns.largest_norm)
+            }
+            Precision::Double(pair) => {
+                (f64::ROUNDOFF, pair.rows.norms[row], pair.columns.largest_norm)
+            }
         };
         (self.width as f64 + 8.0) * roundoff * (norm.sqrt() + largest.sqrt()).powi(2)
     }
+}
+
+impl<U: Real> Pair<U> {
+    fn shifted<T: Real>(
+        rows: ArrayView2<'_, T>,
+        columns: ArrayView2<'_, T>,
+        shift: &[f64],
+    ) -> Self {
+        Self { rows: Rows::shifted(rows, shift), columns: Rows::shifted(columns, shift) }
+    }
+
+    /// The inner products of a tile, row-major, into `out`.
+    fn products(
+        &self,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+        width: usize,
+        out: &mut Vec<U>,
+    ) {
+        out.resize(rows.len() * columns.len(), U::default());
+        let part = |set: &Range<usize>| set.start * width..set.end * width;
+        let (a, b) = (&self.rows.values[part(rows)], &self.columns.values[part(columns)]);
+        inner_products(a, b, width, out);
+    }
+
+    /// [`Distances::near`], given the inner products and what rounding may take from a distance.
+    ///
+    /// `|a|^2 + |b|^2 - 2 <a, b> <= l` is `<a, b> - (|b|^2 - l) / 2 >= |a|^2 / 2`: one subtraction and
+    /// one comparison a pair, in the precision of the products.
+    fn near(
+        &self,
+        (rows, columns): (Range<usize>, Range<usize>),
+        [row_limits, column_limits]: [Option<&[f64]>; 2],
+        products: &[U],
+        slack: impl Fn(usize) -> f64,
+        mut visit: impl FnMut(usize, usize, f64),
+    ) {
+        let norms = &self.columns.norms[columns.clone()];
+        let half = |limit: f64, at: usize| U::from_f64((norms[at] - limit) / 2.0);
+        let by_row: Vec<U> = (0..norms.len()).map(|at| half(0.0, at)).collect();
+        let by_column: Option<Vec<U>> =
+            column_limits.map(|l| l.iter().enumerate().map(|(at, l)| half(*l, at)).collect());
+        let lines = products.chunks_exact(norms.len().max(1));
+        for (at, (row, line)) in rows.zip(lines).enumerate() {
+            let (norm, slack) = (self.rows.norms[row], slack(row));
+            let found = |column: usize| {
+                let value = norm + norms[column] - 2.0 * line[column].into();
+                visit(row, columns.start + column, value.max(0.0));
+            };
+            let least = |limit: f64| U::from_f64((norm - limit - slack) / 2.0);
+            let limit = row_limits.map(|limits| least(limits[at]));
+            match (limit, &by_column) {
+                (Some(limit), Some(by_column)) => {
+                    scan(line, [&by_row, by_column], [limit, least(0.0)], found);
+                }
+                (Some(limit), None) => scan(line, [&by_row], [limit], found),
+                (None, Some(by_column)) => scan(line, [by_column], [least(0.0)], found),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+/// Calls `found` with the places where `line - subtrahend >= least` for one of the pairs.
+fn scan<const N: usize, U: Real>(
+    line: &[U],
+    subtrahends: [&[U]; N],
+    least: [U; N],
+    mut found: impl FnMut(usize),
+) {
+    const RUN: usize = 64;
+    let subtrahends = subtrahends.map(|values| &values[..line.len()]);
+    chains_core::ops::vectorised(
+        #[inline(always)]
+        || {
+            for start in (0..line.len()).step_by(RUN) {
+                let end = line.len().min(start + RUN);
+                let mut any = false;
+                for (values, least) in subtrahends.iter().zip(least) {
+                    for (&product, &value) in line[start..end].iter().zip(&values[start..end]) {
+                        any |= product - value >= least;
+                    }
+                }
+                if any {
+                    for at in start..end {
+                        let near = |(values, least): (&&[U], &U)| line[at] - values[at] >= *least;
+                        if subtrahends.iter().zip(&least).any(near) {
+                            found(at);
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// `0..total` cut into consecutive ranges of `block`, the last one shorter.

@@ -1,14 +1,14 @@
 //! Dense decompositions and products whose bits do not depend on the number of threads.
 //!
-//! Decompositions run on the calling thread, whichever features faer was built with; products
-//! run in parallel over fixed panels.
+//! Decompositions run on the calling thread, but for eigenvalues alone, which two tasks share
+//! whatever the number of threads; products run in parallel over fixed panels.
 
 use faer::{
     Accum, Mat, MatMut, MatRef, Par,
     diag::Diag,
     dyn_stack::{MemBuffer, MemStack},
     linalg::{
-        cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch},
+        cholesky::llt_pivoting::factor::{cholesky_in_place, cholesky_in_place_scratch},
         evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch},
         matmul::matmul,
         svd::{ComputeSvdVectors, svd, svd_scratch},
@@ -36,15 +36,16 @@ pub(crate) fn symmetric_eigenvalues(matrix: MatRef<'_, f64>) -> Result<Vec<f64>>
 
 fn eigen(matrix: MatRef<'_, f64>, vectors: Option<MatMut<'_, f64>>) -> Result<Vec<f64>> {
     let n = matrix.nrows();
-    let wanted = match vectors {
-        Some(_) => ComputeEigenvectors::Yes,
-        None => ComputeEigenvectors::No,
+    // Two parts, not the number of threads, which would show in the last bits.
+    let (wanted, par) = match vectors {
+        Some(_) => (ComputeEigenvectors::Yes, Par::Seq),
+        None => (ComputeEigenvectors::No, Par::rayon(2)),
     };
-    let scratch = self_adjoint_evd_scratch::<f64>(n, wanted, Par::Seq, Default::default());
+    let scratch = self_adjoint_evd_scratch::<f64>(n, wanted, par, Default::default());
     let mut memory = MemBuffer::new(scratch);
     let stack = MemStack::new(&mut memory);
     let mut values = Diag::zeros(n);
-    self_adjoint_evd(matrix, values.as_mut(), vectors, Par::Seq, stack, Default::default())
+    self_adjoint_evd(matrix, values.as_mut(), vectors, par, stack, Default::default())
         .map_err(|_| no_convergence("eigenvalues"))?;
     Ok(values.column_vector().iter().copied().collect())
 }
@@ -67,19 +68,50 @@ fn no_convergence(what: &'static str) -> Error {
     Error::Numerical { what, reason: reason.into() }
 }
 
-/// The lower triangle `L` with `L L^T = matrix`; none if the matrix is not positive definite.
-pub(crate) fn cholesky(matrix: MatRef<'_, f64>) -> Option<Mat<f64>> {
+/// A factor of a positive semidefinite matrix: `matrix[order, order] = L L^T`.
+pub(crate) struct PivotedCholesky {
+    /// `L`, lower trapezoidal, one column for every pivot above rounding.
+    pub(crate) lower: Mat<f64>,
+    /// The row of the matrix that every row of `L` stands for.
+    pub(crate) order: Vec<usize>,
+}
+
+/// By the largest pivots first, up to the numerical rank; none if a pivot is negative beyond
+/// rounding. Only the lower triangle is read.
+pub(crate) fn pivoted_cholesky(matrix: MatRef<'_, f64>) -> Option<PivotedCholesky> {
     let n = matrix.nrows();
     let mut work = matrix.to_owned();
-    let scratch = cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default());
+    let (mut order, mut inverse) = (vec![0_usize; n], vec![0_usize; n]);
+    let scratch = cholesky_in_place_scratch::<usize, f64>(n, Par::Seq, Default::default());
     let mut memory = MemBuffer::new(scratch);
     let stack = MemStack::new(&mut memory);
-    let (no_shift, params) = (Default::default(), Default::default());
-    cholesky_in_place(work.as_mut(), no_shift, Par::Seq, stack, params).ok()?;
+    let params = Default::default();
+    let (info, _) =
+        cholesky_in_place(work.as_mut(), &mut order, &mut inverse, Par::Seq, stack, params).ok()?;
     // Above the diagonal the work space holds other numbers.
-    let mut lower = Mat::zeros(n, n);
-    lower.copy_from_triangular_lower(work.as_ref());
-    Some(lower)
+    let lower = Mat::from_fn(n, info.rank, |i, j| if i < j { 0.0 } else { work[(i, j)] });
+    Some(PivotedCholesky { lower, order })
+}
+
+/// `L^T S L` for a symmetric `S` and the lower trapezoidal `L`; only the lower triangle is right.
+///
+/// Of both products only what is not zero by the shape of `L`, and not wanted, is computed.
+pub(crate) fn congruence(lower: MatRef<'_, f64>, symmetric: MatRef<'_, f64>) -> Mat<f64> {
+    let (n, rank) = lower.shape();
+    let mut out = vec![0.0; rank * rank];
+    out.par_chunks_mut((PANEL * rank).max(1)).enumerate().for_each(|(panel, out)| {
+        let (start, count) = (panel * PANEL, out.len() / rank);
+        // Columns of `L` are zero above `start`.
+        let columns = lower.submatrix(start, start, n - start, count);
+        let mut half = Mat::zeros(n - start, count);
+        let square = symmetric.submatrix(start, start, n - start, n - start);
+        matmul(half.as_mut(), Accum::Replace, square, columns, 1.0, Par::Seq);
+        let out = MatMut::from_column_major_slice_mut(out, rank, count);
+        let below = lower.submatrix(start, start, n - start, rank - start);
+        let (_, out) = out.split_at_row_mut(start);
+        matmul(out, Accum::Replace, below.transpose(), half.as_ref(), 1.0, Par::Seq);
+    });
+    MatRef::from_column_major_slice(&out, rank, rank).to_owned()
 }
 
 /// `a b`.
@@ -117,8 +149,9 @@ mod tests {
             let (values, vectors) = symmetric_eigen(symmetric.as_ref())?;
             let scaled = Mat::from_fn(n, n, |i, j| vectors[(i, j)] * values[j]);
             assert_equal(&product(scaled.as_ref(), vectors.transpose()), &symmetric, 1e-12);
-            let lower = cholesky(symmetric.as_ref()).unwrap();
-            assert_equal(&product(lower.as_ref(), lower.transpose()), &symmetric, 1e-12);
+            let PivotedCholesky { lower, order } = pivoted_cholesky(symmetric.as_ref()).unwrap();
+            let moved = Mat::from_fn(n, n, |i, j| symmetric[(order[i], order[j])]);
+            assert_equal(&product(lower.as_ref(), lower.transpose()), &moved, 1e-12);
             let mut squares: Vec<f64> =
                 singular_values(a.as_ref())?.iter().map(|value| value * value).collect();
             squares.reverse();
@@ -142,8 +175,27 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_that_is_not_positive_definite_has_no_cholesky_factor() {
-        let indefinite = Mat::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 2.0 });
-        assert!(cholesky(indefinite.as_ref()).is_none());
+    fn a_pivoted_factor_has_the_rank_of_the_matrix() {
+        let thin = matrix(5, 30, 7);
+        let symmetric = product(thin.as_ref(), thin.transpose());
+        let PivotedCholesky { lower, order } = pivoted_cholesky(symmetric.as_ref()).unwrap();
+        assert_eq!(lower.shape(), (30, 7));
+        let moved = Mat::from_fn(30, 30, |i, j| symmetric[(order[i], order[j])]);
+        assert_equal(&product(lower.as_ref(), lower.transpose()), &moved, 1e-12);
+    }
+
+    #[test]
+    fn a_congruence_is_two_products() {
+        for (n, rank) in [(1, 1), (5, 3), (300, 300), (280, 130)] {
+            let (a, b) = (matrix(6, n, n), matrix(7, n, rank));
+            let symmetric = Mat::from_fn(n, n, |i, j| a[(i, j)] + a[(j, i)]);
+            let lower = Mat::from_fn(n, rank, |i, j| if i < j { 0.0 } else { b[(i, j)] });
+            let direct =
+                product(lower.transpose(), product(symmetric.as_ref(), lower.as_ref()).as_ref());
+            let found = congruence(lower.as_ref(), symmetric.as_ref());
+            let triangle =
+                |m: &Mat<f64>| Mat::from_fn(rank, rank, |i, j| if i < j { 0.0 } else { m[(i, j)] });
+            assert_equal(&triangle(&found), &triangle(&direct), 1e-10);
+        }
     }
 }

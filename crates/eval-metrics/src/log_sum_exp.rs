@@ -55,23 +55,29 @@ impl LogSumExp {
         }
     }
 
-    /// Adds terms `-scale * d` for non-negative `d`, leaving out those that cannot be seen.
-    ///
-    /// A term that is [`CUTOFF`] nats below the largest one changes nothing that f64 can hold.
-    pub(crate) fn push_scaled(&mut self, distances: &[f64], smallest: f64, scale: f64) {
-        let largest = self.largest.max(-scale * smallest);
-        let limit = (CUTOFF - largest) / scale;
-        self.count += distances.len() as u64;
-        if smallest > limit {
+    /// Adds `terms` terms `-scale * d` for non-negative `d`, of which only those in `distances` are
+    /// near enough to be seen.
+    pub(crate) fn push_scaled(&mut self, distances: &[f64], terms: usize, scale: f64) {
+        self.count += terms as u64;
+        let smallest = distances.iter().fold(f64::INFINITY, |a, &b| a.min(b));
+        if distances.is_empty() || smallest > self.farthest(scale) {
             return;
         }
+        let largest = self.largest.max(-scale * smallest);
         self.sum *= (self.largest - largest).exp();
         self.largest = largest;
+        let limit = self.farthest(scale);
         for &distance in distances {
             if distance <= limit {
                 self.sum += (-scale * distance - largest).exp();
             }
         }
+    }
+
+    /// A term `-scale * d` beyond this `d` is [`CUTOFF`] nats below the largest one and changes
+    /// nothing that f64 can hold; infinity without terms.
+    pub(crate) fn farthest(&self, scale: f64) -> f64 {
+        (CUTOFF - self.largest) / scale
     }
 
     /// Number of terms.
@@ -140,8 +146,9 @@ mod tests {
         let distances: Vec<f64> = (0..500).map(|i| f64::from(i * i % 997) * 0.3).collect();
         let mut blocked = LogSumExp::default();
         for block in distances.chunks(7) {
-            let smallest = block.iter().fold(f64::INFINITY, |a, &b| a.min(b));
-            blocked.push_scaled(block, smallest, 2.5);
+            let limit = blocked.farthest(2.5);
+            let near: Vec<f64> = block.iter().copied().filter(|d| *d <= limit).collect();
+            blocked.push_scaled(&near, block.len(), 2.5);
         }
         let plain: LogSumExp = distances.iter().map(|d| -2.5 * d).collect();
         assert_eq!(blocked.count(), 500);

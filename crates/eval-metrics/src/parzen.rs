@@ -190,6 +190,11 @@ fn check_bandwidths(bandwidths: &[f64]) -> Result<()> {
     }
 }
 
+/// The squared distance beyond which a term can be seen in none of the sums.
+fn farthest<'a>(sums: impl Iterator<Item = (&'a LogSumExp, &'a f64)>) -> f64 {
+    sums.map(|(sum, &scale)| sum.farthest(scale)).fold(0.0, f64::max)
+}
+
 /// Log density of every point at every bandwidth, `(n, bandwidths)` in row-major order.
 fn log_densities(distances: &Distances, width: usize, bandwidths: &[f64]) -> Vec<f64> {
     let scales: Vec<f64> = bandwidths.iter().map(|h| 0.5 / (h * h)).collect();
@@ -204,14 +209,22 @@ fn log_densities(distances: &Distances, width: usize, bandwidths: &[f64]) -> Vec
         |scratch, (block, out)| {
             let rows = block * size..block * size + out.len() / scales.len();
             let mut sums = vec![LogSumExp::default(); out.len()];
+            let mut near: Vec<Vec<f64>> = vec![Vec::new(); rows.len()];
             for columns in blocks(distances.columns, distances.column_block) {
-                let tile = distances.tile(rows.clone(), columns.clone(), scratch);
-                let lines = tile.chunks(columns.len()).zip(sums.chunks_mut(scales.len()));
-                for (line, sums) in lines {
-                    let smallest = line.iter().fold(f64::INFINITY, |a, &b| a.min(b));
+                let limits: Vec<f64> = sums
+                    .chunks(scales.len())
+                    .map(|sums| farthest(sums.iter().zip(&scales)))
+                    .collect();
+                let (start, terms) = (rows.start, columns.len());
+                let tile = (rows.clone(), columns);
+                distances.near(tile, [Some(&limits), None], scratch, |row, _, squared| {
+                    near[row - start].push(squared);
+                });
+                for (near, sums) in near.iter_mut().zip(sums.chunks_mut(scales.len())) {
                     for (sum, &scale) in sums.iter_mut().zip(&scales) {
-                        sum.push_scaled(line, smallest, scale);
+                        sum.push_scaled(near, terms, scale);
                     }
+                    near.clear();
                 }
             }
             for (at, (sum, out)) in sums.iter().zip(out).enumerate() {

@@ -169,22 +169,22 @@ impl<T: Real> Balls<'_, T> {
     ) -> (u64, usize) {
         let rows = start..(start + distances.row_block).min(distances.rows);
         let mut counts = vec![0_u64; rows.len()];
+        let fake_radii = Some(&self.fake_radii[rows.clone()]);
+        // Twice, since the direct differences round as well.
+        let margins: Vec<f64> = rows.clone().map(|row| 2.0 * distances.tolerance(row)).collect();
         for columns in blocks(distances.columns, distances.column_block) {
-            let tile = distances.tile(rows.clone(), columns.clone(), scratch);
-            for (at, line) in tile.chunks(columns.len()).enumerate() {
-                let fake = start + at;
-                // Twice, since the direct differences round as well.
-                let margin = 2.0 * distances.tolerance(fake);
-                for (real, &value) in columns.clone().zip(line) {
-                    if self.within(self.real_radii[real], (fake, real), value, margin) {
-                        counts[at] += 1;
-                        covered[real].store(true, Ordering::Relaxed);
-                    }
-                    if self.within(self.fake_radii[fake], (fake, real), value, margin) {
-                        inside[real].store(true, Ordering::Relaxed);
-                    }
+            let limits = [fake_radii, Some(&self.real_radii[columns.clone()])];
+            let tile = (rows.clone(), columns);
+            distances.near(tile, limits, scratch, |fake, real, squared| {
+                let margin = margins[fake - start];
+                if self.within(self.real_radii[real], (fake, real), squared, margin) {
+                    counts[fake - start] += 1;
+                    covered[real].store(true, Ordering::Relaxed);
                 }
-            }
+                if self.within(self.fake_radii[fake], (fake, real), squared, margin) {
+                    inside[real].store(true, Ordering::Relaxed);
+                }
+            });
         }
         (counts.iter().sum(), counts.iter().filter(|count| **count > 0).count())
     }

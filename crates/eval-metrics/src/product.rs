@@ -1,10 +1,6 @@
 //! Inner products of all pairs of rows.
 
-use faer::{
-    Accum, MatMut, MatRef, Par,
-    linalg::matmul::matmul,
-    traits::{RealField, math_utils::one},
-};
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 
 use crate::real::{Real, sealed::Sealed};
 
@@ -15,23 +11,19 @@ pub(crate) fn inner_products<T: Real>(a: &[T], b: &[T], width: usize, out: &mut 
     T::inner_products(a, b, width, out);
 }
 
-fn multiply<T: RealField>(a: &[T], b: &[T], width: usize, out: &mut [T]) {
-    let (m, n) = (a.len() / width, b.len() / width);
-    let a = MatRef::from_row_major_slice(a, m, width);
-    let b = MatRef::from_row_major_slice(b, n, width);
-    let out = MatMut::from_row_major_slice_mut(out, m, n);
-    matmul(out, Accum::Replace, a, b.transpose(), one(), Par::Seq);
-}
-
 impl Sealed for f32 {
     fn inner_products(a: &[Self], b: &[Self], width: usize, out: &mut [Self]) {
-        multiply(a, b, width, out);
+        chains_core::ops::inner_products(a, b, width, out);
     }
 }
 
 impl Sealed for f64 {
     fn inner_products(a: &[Self], b: &[Self], width: usize, out: &mut [Self]) {
-        multiply(a, b, width, out);
+        let (m, n) = (a.len() / width, b.len() / width);
+        let a = MatRef::from_row_major_slice(a, m, width);
+        let b = MatRef::from_row_major_slice(b, n, width);
+        let out = MatMut::from_row_major_slice_mut(out, m, n);
+        matmul(out, Accum::Replace, a, b.transpose(), 1.0, Par::Seq);
     }
 }
 

@@ -13,7 +13,17 @@ pub(crate) mod sealed {
 }
 
 /// `f32` or `f64`.
-pub trait Real: Copy + Default + Send + Sync + Into<f64> + sealed::Sealed + 'static {
+pub trait Real:
+    Copy
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + Into<f64>
+    + std::ops::Sub<Output = Self>
+    + sealed::Sealed
+    + 'static
+{
     /// Unit roundoff: half the distance from one to the next larger number.
     const ROUNDOFF: f64;
 

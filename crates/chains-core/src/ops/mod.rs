@@ -35,11 +35,13 @@ pub use conv::{conv_transpose2d, conv2d, depthwise_conv2d};
 pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
 pub use heads::sigmoid_gaussian_log_prob;
+pub use kernel::inner_products;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_known};
 pub use log_add_exp::log_add_exp;
 pub use norm::{BatchMoments, NormOptions, batch_moments, normalise};
 pub use resize::{avg_pool2, max_pool2, upsample2};
+pub use simd::vectorised;
 pub use update::{AdamStep, adam_step, running_average};
 
 /// Do the fused kernels apply?

@@ -5,7 +5,7 @@
 /// What `f` calls takes part only if it is inlined: mark it `#[inline(always)]`. `f` has to change
 /// what it borrows; it is called once.
 #[inline(always)]
-pub(super) fn vectorised(f: impl FnMut()) {
+pub fn vectorised(f: impl FnMut()) {
     pulp::Arch::new().dispatch(Vectorised(f));
 }
 

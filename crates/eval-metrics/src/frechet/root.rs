@@ -9,7 +9,7 @@ use faer::Mat;
 use crate::{
     error::{Error, Result},
     linear_algebra::{
-        cholesky as cholesky_factor, product, singular_values, symmetric_eigen,
+        PivotedCholesky, congruence, pivoted_cholesky, product, singular_values, symmetric_eigen,
         symmetric_eigenvalues,
     },
 };
@@ -22,13 +22,26 @@ pub(super) fn eigen(real: &Mat<f64>, fake: &Mat<f64>) -> Result<f64> {
     root_trace(real, &factor(real)?, fake)
 }
 
-/// By a Cholesky factor of the first.
+/// By a pivoted Cholesky factor of the first, of as many columns as its rank.
 pub(super) fn cholesky(real: &Mat<f64>, fake: &Mat<f64>) -> Result<f64> {
-    let lower = cholesky_factor(real.as_ref()).ok_or_else(|| Error::Numerical {
+    let norm = real.norm_l2();
+    let refuse = || Error::Numerical {
         what: "covariance of real",
-        reason: "is not positive definite; take the route Eigen or more rows".into(),
-    })?;
-    root_trace(real, &lower, fake)
+        reason: "is not positive semidefinite; compute it in f64".into(),
+    };
+    let PivotedCholesky { lower, order } = pivoted_cholesky(real.as_ref()).ok_or_else(refuse)?;
+    let ordered = |matrix: &Mat<f64>| {
+        let n = matrix.nrows();
+        Mat::from_fn(n, n, |i, j| matrix[(order[i], order[j])])
+    };
+    if lower.ncols() < lower.nrows() {
+        let rest = product(lower.as_ref(), lower.transpose()) - ordered(real);
+        if rest.norm_max() > NEGATIVE * norm {
+            return Err(refuse());
+        }
+    }
+    let inner = congruence(lower.as_ref(), ordered(fake).as_ref());
+    sum_of_roots(&inner, norm * fake.norm_l2())
 }
 
 /// The nuclear norm of `G_1^T G_2`.
@@ -52,8 +65,13 @@ pub(super) fn factor(matrix: &Mat<f64>) -> Result<Mat<f64>> {
 fn root_trace(real: &Mat<f64>, factor: &Mat<f64>, fake: &Mat<f64>) -> Result<f64> {
     let half = product(fake.as_ref(), factor.as_ref());
     let inner = product(factor.transpose(), half.as_ref());
-    let values = symmetric_eigenvalues(inner.as_ref())?;
-    check_not_negative(&values, real.norm_l2() * fake.norm_l2())?;
+    sum_of_roots(&inner, real.norm_l2() * fake.norm_l2())
+}
+
+/// The sum of the roots of the eigenvalues, up to rounding of numbers of size `norm`.
+fn sum_of_roots(matrix: &Mat<f64>, norm: f64) -> Result<f64> {
+    let values = symmetric_eigenvalues(matrix.as_ref())?;
+    check_not_negative(&values, norm)?;
     Ok(values.iter().map(|value| value.max(0.0).sqrt()).sum())
 }
 
@@ -85,7 +103,7 @@ pub(super) fn newton_schulz(real: &Mat<f64>, fake: &Mat<f64>) -> Result<f64> {
     }
     let reason = format!(
         "no root after {MOST_STEPS} Newton-Schulz steps (residual {residual:.1e}): \
-         ill-conditioned; take the route Eigen, or an eps above zero"
+         ill-conditioned; take the route Cholesky, or an eps above zero"
     );
     Err(Error::Numerical { what: "covariances", reason })
 }

@@ -5,7 +5,7 @@ use crate::golden::{array as golden, assert_close, fake, real};
 
 const ROUTES: [FrechetRoute; 4] =
     [FrechetRoute::Eigen, FrechetRoute::Thin, FrechetRoute::NewtonSchulz, FrechetRoute::Cholesky];
-const EXACT: [FrechetRoute; 2] = [FrechetRoute::Eigen, FrechetRoute::Thin];
+const EXACT: [FrechetRoute; 3] = [FrechetRoute::Eigen, FrechetRoute::Thin, FrechetRoute::Cholesky];
 
 fn by(route: FrechetRoute) -> FrechetOptions {
     FrechetOptions { route: Some(route), eps: 0.0 }
@@ -41,24 +41,27 @@ fn rank_deficient_golden_values_are_met() -> Result<()> {
     let (x, y) = (real().slice(s![..6, ..]).to_owned(), fake().slice(s![..6, ..]).to_owned());
     let eigen = of_rows(&x, &y, FrechetRoute::Eigen)?;
     let thin = of_rows(&x, &y, FrechetRoute::Thin)?;
+    let cholesky = of_rows(&x, &y, FrechetRoute::Cholesky)?;
     assert_close(eigen, 0.92474364, 1e-7);
     assert!((eigen - thin).abs() < 1e-8, "{eigen} {thin}");
+    assert!((cholesky - thin).abs() < 1e-8, "{cholesky} {thin}");
     // Chosen by shape.
     let options = FrechetOptions::default();
     let chosen = |a: &Array2<f64>, b: &Array2<f64>| {
         frechet_distance_of_rows(a.view(), b.view(), &options).map(|result| result.route)
     };
     assert_eq!(chosen(&x, &fake())?, FrechetRoute::Thin);
-    assert_eq!(chosen(&real(), &fake())?, FrechetRoute::Eigen);
+    assert_eq!(chosen(&real(), &fake())?, FrechetRoute::Cholesky);
     // One set thin, the other not.
     for (a, b) in [(&x, &fake()), (&real(), &y)] {
-        let (eigen, thin) = (of_rows(a, b, EXACT[0])?, of_rows(a, b, EXACT[1])?);
+        let [eigen, thin, cholesky] = EXACT.map(|route| of_rows(a, b, route).unwrap());
         assert!((eigen - thin).abs() < 1e-8, "{eigen} {thin}");
+        assert!((cholesky - thin).abs() < 1e-8, "{cholesky} {thin}");
     }
     assert_close(of_rows(&x, &y, FrechetRoute::NewtonSchulz)?, thin, 1e-6);
     let singular = diagonal(array![0.0, 0.0], &[1.0, 0.0])?;
-    let result = frechet_distance(&singular, &singular, &by(FrechetRoute::Cholesky));
-    assert!(result.unwrap_err().to_string().contains("take the route Eigen"));
+    let result = frechet_distance(&singular, &singular, &by(FrechetRoute::Cholesky))?;
+    assert_close(result.value, 0.0, 1e-15);
     Ok(())
 }
 

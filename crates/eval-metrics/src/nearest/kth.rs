@@ -1,11 +1,14 @@
 //! Distance to the k-th nearest other row of the same set.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-use super::squared_distance;
+use super::{candidates::Candidates, squared_distance};
 use crate::{
     distances::{Distances, Scratch, blocks},
     error::{Error, Result},
@@ -14,8 +17,9 @@ use crate::{
 
 /// Squared distance of every row to its `k`-th nearest other row, `k >= 1`.
 ///
-/// Found as [`nearest`](super::nearest()) finds: candidates by a blocked product, the answer by
-/// direct differences, so that a copy of a row lies at exactly zero.
+/// Found as [`nearest`](super::nearest()) finds: candidates by a blocked product, of which each pair
+/// of rows takes part once, the answer by direct differences, so that a copy of a row lies at
+/// exactly zero.
 ///
 /// # Errors
 /// [`Error::Argument`] for `k = 0`, [`Error::TooFew`] for fewer than `k + 1` rows, and what
@@ -35,78 +39,69 @@ pub(crate) fn kth_nearest_other<T: Real>(
 }
 
 fn kth_of<T: Real>(distances: &Distances, rows: ArrayView2<'_, T>, k: usize) -> Vec<f64> {
-    let starts: Vec<usize> = (0..distances.rows).step_by(distances.row_block).collect();
-    let found: Vec<Vec<f64>> = starts
-        .into_par_iter()
-        .map_init(Scratch::default, |scratch, start| {
-            let block = start..(start + distances.row_block).min(distances.rows);
-            let candidates = search(distances, block.clone(), k, scratch);
-            let exact = block.zip(candidates).map(|(row, candidates)| {
-                let near =
-                    candidates.iter().map(|&at| squared_distance(rows.row(row), rows.row(at)));
-                let mut smallest = Smallest::new(k);
-                near.for_each(|value| smallest.push(value));
-                smallest.limit()
-            });
-            exact.collect()
-        })
+    let found: Vec<_> = (0..distances.rows)
+        .map(|row| Mutex::new(Candidates::new(k, distances.tolerance(row))))
         .collect();
-    found.into_iter().flatten().collect()
+    // The last blocks have the most rows before them: they come first.
+    let blocks: Vec<_> = blocks(distances.rows, distances.row_block).collect();
+    blocks.into_par_iter().rev().with_max_len(1).for_each_init(
+        Scratch::default,
+        |scratch, block| {
+            search(distances, block, &found, scratch);
+        },
+    );
+    let exact = |(row, found): (usize, Mutex<Candidates>)| {
+        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner).indices();
+        let near = found.iter().map(|&at| squared_distance(rows.row(row), rows.row(at)));
+        let mut distances: Vec<f64> = near.collect();
+        *distances.select_nth_unstable_by(k - 1, f64::total_cmp).1
+    };
+    found.into_par_iter().enumerate().map(exact).collect()
 }
 
-/// For every row of the block, the other rows that may be among its `k` nearest.
+/// Every pair of a row of the block and one before it, as a candidate of both.
 fn search(
     distances: &Distances,
     block: Range<usize>,
-    k: usize,
+    found: &[Mutex<Candidates>],
     scratch: &mut Scratch,
-) -> Vec<Vec<usize>> {
-    // Both the k-th and a rival may be off by the tolerance.
-    let margins: Vec<f64> = block.clone().map(|row| 2.0 * distances.tolerance(row)).collect();
-    let mut smallest: Vec<Smallest> = block.clone().map(|_| Smallest::new(k)).collect();
-    let mut candidates: Vec<Vec<(usize, f64)>> = vec![Vec::new(); block.len()];
-    for columns in blocks(distances.columns, distances.column_block) {
-        let tile = distances.tile(block.clone(), columns.clone(), scratch);
-        for (at, line) in tile.chunks(columns.len()).enumerate() {
-            let others = || {
-                let numbered = columns.clone().zip(line.iter().copied());
-                numbered.filter(|(column, _)| *column != block.start + at)
-            };
-            others().for_each(|(_, value)| smallest[at].push(value));
-            let limit = smallest[at].limit() + margins[at];
-            candidates[at].extend(others().filter(|(_, value)| *value <= limit));
-        }
+) {
+    // The block's rows are collected here and joined at the end, those before it at once.
+    let mut own: Vec<Candidates> = block.clone().map(|row| lock(&found[row]).emptied()).collect();
+    for columns in blocks(block.end, distances.column_block) {
+        let row_limits: Vec<f64> = own.iter().map(Candidates::limit).collect();
+        let column_limits: Vec<f64> = found[columns.clone()]
+            .iter()
+            .enumerate()
+            .map(|(at, other)| {
+                let column = columns.start + at;
+                if block.contains(&column) {
+                    own[column - block.start].limit()
+                } else {
+                    lock(other).limit()
+                }
+            })
+            .collect();
+        let limits = [Some(&row_limits[..]), Some(&column_limits[..])];
+        distances.near((block.clone(), columns), limits, scratch, |row, column, value| {
+            if column >= row {
+                return;
+            }
+            own[row - block.start].push(column, value);
+            if block.contains(&column) {
+                own[column - block.start].push(row, value);
+            } else if value <= column_limits[column % distances.column_block] {
+                lock(&found[column]).push(row, value);
+            }
+        });
     }
-    let keep = |(at, list): (usize, Vec<(usize, f64)>)| {
-        let limit = smallest[at].limit() + margins[at];
-        list.into_iter().filter(|(_, value)| *value <= limit).map(|(column, _)| column).collect()
-    };
-    candidates.into_iter().enumerate().map(keep).collect()
+    for (own, row) in own.into_iter().zip(block) {
+        lock(&found[row]).merge(own);
+    }
 }
 
-/// The `k` smallest of the numbers pushed, ascending.
-struct Smallest {
-    values: Vec<f64>,
-    k: usize,
-}
-
-impl Smallest {
-    fn new(k: usize) -> Self {
-        Self { values: Vec::with_capacity(k + 1), k }
-    }
-
-    fn push(&mut self, value: f64) {
-        if self.values.len() == self.k && value >= self.values[self.k - 1] {
-            return;
-        }
-        self.values.insert(self.values.partition_point(|other| *other <= value), value);
-        self.values.truncate(self.k);
-    }
-
-    /// The k-th smallest; infinity for fewer than `k` numbers.
-    fn limit(&self) -> f64 {
-        self.values.get(self.k - 1).copied().unwrap_or(f64::INFINITY)
-    }
+fn lock(candidates: &Mutex<Candidates>) -> MutexGuard<'_, Candidates> {
+    candidates.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

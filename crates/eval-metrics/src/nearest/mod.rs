@@ -1,5 +1,6 @@
 //! Nearest neighbours in squared Euclidean distance, exact whatever the precision of the search.
 
+mod candidates;
 mod kth;
 mod memorisation;
 mod two_sample;
@@ -14,6 +15,7 @@ use crate::{
     real::Real,
 };
 
+use candidates::Candidates;
 pub(crate) use kth::kth_nearest_other;
 pub use memorisation::{Memorisation, memorisation};
 pub use two_sample::{NearestAccuracy, nearest_accuracy};
@@ -81,24 +83,16 @@ pub(crate) fn nearest_named<T: Real>(
 /// For every query of the block at `start`, the references that may be nearest, in order.
 fn search(distances: &Distances, start: usize, scratch: &mut Scratch) -> Vec<Vec<usize>> {
     let rows = start..(start + distances.row_block).min(distances.rows);
-    // Both the best and a rival may be off by the tolerance.
-    let margins: Vec<f64> = rows.clone().map(|row| 2.0 * distances.tolerance(row)).collect();
-    let mut bests = vec![f64::INFINITY; rows.len()];
-    let mut candidates: Vec<Vec<(usize, f64)>> = vec![Vec::new(); rows.len()];
+    let mut found: Vec<Candidates> =
+        rows.clone().map(|row| Candidates::new(1, distances.tolerance(row))).collect();
     for columns in blocks(distances.columns, distances.column_block) {
-        let tile = distances.tile(rows.clone(), columns.clone(), scratch);
-        for (at, line) in tile.chunks(columns.len()).enumerate() {
-            let best = line.iter().fold(bests[at], |a, &b| a.min(b));
-            bests[at] = best;
-            let near = line.iter().enumerate().filter(|(_, value)| **value <= best + margins[at]);
-            candidates[at].extend(near.map(|(column, &value)| (columns.start + column, value)));
-        }
+        let limits: Vec<f64> = found.iter().map(Candidates::limit).collect();
+        let tile = (rows.clone(), columns);
+        distances.near(tile, [Some(&limits), None], scratch, |row, column, squared| {
+            found[row - start].push(column, squared);
+        });
     }
-    let keep = |(at, list): (usize, Vec<(usize, f64)>)| {
-        let limit = bests[at] + margins[at];
-        list.into_iter().filter(|(_, value)| *value <= limit).map(|(column, _)| column).collect()
-    };
-    candidates.into_iter().enumerate().map(keep).collect()
+    found.into_iter().map(Candidates::indices).collect()
 }
 
 fn best_of<T: Real>(

@@ -168,7 +168,7 @@ fn share(len: usize, unit: usize, index: usize, parts: usize) -> Range<usize> {
 ///
 /// # Safety
 /// As for [`Micro::tile`], with the rows of `lhs` and the columns of `rhs`.
-unsafe fn block<M: Micro>(
+pub(super) unsafe fn block<M: Micro>(
     micro: M,
     lhs: MatRef<'_>,
     rhs: MatRef<'_>,

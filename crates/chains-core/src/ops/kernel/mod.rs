@@ -102,7 +102,36 @@ fn write_product(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [MaybeUninit<f32>])
         driver::run(micro, lhs, rhs, out);
         return;
     }
-    by_gemm(lhs, rhs, out);
+    by_gemm(lhs, rhs, out, blocks(lhs.rows, rhs.cols, lhs.cols));
+}
+
+/// `out[i * n + j] = <a_i, b_j>` for rows of `width` values, `m` in `a` and `n` in `b`, on host slices.
+///
+/// Runs on the calling thread, for callers that share blocks of pairs among threads themselves; on
+/// AVX-512 the rows of `b` are copied for each call, so many rows of `a` against a few hundred of
+/// `b` cost least. The same pair of rows gives the same bits for given numbers of rows.
+///
+/// # Panics
+/// If `width` is zero, or the lengths do not fit.
+pub fn inner_products(a: &[f32], b: &[f32], width: usize, out: &mut [f32]) {
+    let (m, n) = (a.len() / width, b.len() / width);
+    let (lhs, rhs) = (MatRef::new(a, m, width), MatRef::new(b, n, width).t());
+    assert_eq!(out.len(), m * n, "output of {m} x {n}");
+    if out.is_empty() {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(micro) = avx512::Avx512::detect()
+        && pays(lhs, rhs)
+    {
+        // SAFETY: `out` has `m` rows of `n` elements, as asserted, and is borrowed mutably.
+        unsafe { driver::block(micro, lhs, rhs, out.as_mut_ptr(), n, false) };
+        return;
+    }
+    // SAFETY: a slice of values is one of values that may not be initialised; only values are
+    // written to it.
+    let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<f32>]) };
+    by_gemm(lhs, rhs, out, 1);
 }
 
 /// Whether the copies of [`driver`] are made up for by how often they are read.
@@ -117,12 +146,11 @@ fn pays(lhs: MatRef<'_>, rhs: MatRef<'_>) -> bool {
         && lhs.cols >= driver::LANES
 }
 
-/// [`product`] by blocks of the longer side of the result, each one call of `gemm`.
-fn by_gemm(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [MaybeUninit<f32>]) {
+/// [`product`] by so many blocks of the longer side of the result, each one call of `gemm`.
+fn by_gemm(lhs: MatRef<'_>, rhs: MatRef<'_>, out: &mut [MaybeUninit<f32>], blocks: usize) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     assert_eq!(out.len(), m * n, "output of {m} x {n}");
     let long = m.max(n);
-    let blocks = blocks(m, n, k);
     let size = long.div_ceil(blocks).next_multiple_of(16);
     let dst = SendPtr(out.as_mut_ptr().cast());
     let block = |index: usize| {

@@ -237,3 +237,17 @@ fn an_empty_result_has_no_values() {
     assert!(product(MatRef::new(&[], 0, 3), MatRef::new(&some, 3, 2)).is_empty());
     assert!(product(MatRef::new(&some, 2, 3), MatRef::new(&[], 3, 0)).is_empty());
 }
+
+#[test]
+fn inner_products_of_rows_are_those_of_the_definition() {
+    for (m, n, k) in [(1, 1, 1), (3, 2, 5), (40, 50, 16), (65, 300, 700)] {
+        let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
+        let b: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.53).cos()).collect();
+        let mut out = vec![f32::NAN; m * n];
+        inner_products(&a, &b, k, &mut out);
+        for (got, want) in out.iter().zip(naive(MatRef::new(&a, m, k), MatRef::new(&b, n, k).t())) {
+            assert!((got - want).abs() <= 1e-5 * k as f32, "{m} {n} {k}: {got} {want}");
+        }
+    }
+    inner_products(&[], &[1.0; 6], 3, &mut []);
+}
