@@ -60,6 +60,9 @@ fn affine(c: &mut Criterion) -> Result<()> {
     both(c, "conv2d/64-64/k1s1/32x32/b32", &[x, &[64, 64, 1, 1]], |i| {
         ops::conv2d(&i[0], &i[1], None, 1, 0)
     })?;
+    both(c, "conv2d/160-160/k1x7/17x17/b16", &[&[16, 160, 17, 17], &[160, 160, 1, 7]], |i| {
+        ops::conv2d(&i[0], &i[1], None, 1, [0, 3])
+    })?;
     let small: &[usize] = &[32, 128, 16, 16];
     both(c, "conv_transpose2d/128-64/k5s2/16x16/b32", &[small, &[128, 64, 5, 5]], |i| {
         ops::conv_transpose2d(&i[0], &i[1], None, 2, 2, 1)

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::Dual;
 use crate::{
     error::Result,
-    ops::{self, BatchMoments, NormOptions},
+    ops::{self, BatchMoments, NormOptions, Padding},
 };
 
 impl Dual {
@@ -35,8 +35,9 @@ impl Dual {
         weight: &Tensor,
         bias: Option<&Tensor>,
         stride: usize,
-        padding: usize,
+        padding: impl Into<Padding>,
     ) -> Result<Self> {
+        let padding = padding.into();
         self.mapped(bias, |x, bias| ops::conv2d(x, weight, bias, stride, padding))
     }
 
@@ -66,8 +67,9 @@ impl Dual {
         weight: &Tensor,
         bias: Option<&Tensor>,
         stride: usize,
-        padding: usize,
+        padding: impl Into<Padding>,
     ) -> Result<Self> {
+        let padding = padding.into();
         self.mapped(bias, |x, bias| ops::depthwise_conv2d(x, weight, bias, stride, padding))
     }
 

@@ -57,6 +57,12 @@ const CASES: &[Case] = &[
         map: |x, p| x.conv2d(&p[0], Some(&p[1]), 2, 1),
     },
     Case {
+        name: "conv padded on one axis",
+        x: &[2, 3, 4, 5],
+        parameters: &[&[4, 3, 1, 3]],
+        map: |x, p| x.conv2d(&p[0], None, 1, [0, 1]),
+    },
+    Case {
         name: "pointwise conv",
         x: &[2, 3, 3, 2],
         parameters: &[&[4, 3, 1, 1]],

@@ -1,4 +1,4 @@
-//! The three products of a convolution: maps, image gradient, weight gradient.
+//! The products of a convolution that are not the maps: image gradient, weight gradient.
 //!
 //! Each works on panels of consecutive positions whose columns stay in the first-level cache:
 //! columns are filled for a part of the depth, multiplied at once and forgotten. The tasks and all
@@ -9,12 +9,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
+    forward::forward,
     geometry::Geometry,
     patches::{Patches, SLACK},
     tasks::{Piece, Scratch, Tasks, panels, pieces, sized},
 };
 use crate::ops::{
-    kernel::{Patchwork, block_product, patch_product, patch_sums},
+    kernel::{Patchwork, block_product, patch_sums},
     simd::vectorised,
 };
 
@@ -35,10 +36,21 @@ fn phases<'a>(
     (images, channels): (Range<usize>, Range<usize>),
     buffer: &'a mut Vec<f32>,
 ) -> &'a [f32] {
-    let [c, h, w] = g.image;
-    if patches.is_plain() && channels.len() == c {
+    if patches.is_plain() && channels.len() == g.image[0] {
         return &image[images.start * g.image_len()..images.end * g.image_len()];
     }
+    padded(g, patches, image, (images, channels), buffer)
+}
+
+/// A copy of the phases of some channels of consecutive images, and [`SLACK`] more values.
+pub(super) fn padded<'a>(
+    g: &Geometry,
+    patches: &Patches,
+    image: &[f32],
+    (images, channels): (Range<usize>, Range<usize>),
+    buffer: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    let [c, h, w] = g.image;
     let plane = patches.plane();
     let planes = images.len() * channels.len();
     let out = sized(buffer, planes * plane + SLACK);
@@ -59,7 +71,7 @@ fn phases<'a>(
 /// Copies a panel of the maps of consecutive images: row `i` of `tile` is map `i`.
 fn load(g: &Geometry, map: &[f32], panel: Range<usize>, tile: &mut [f32], stride: usize) {
     let (o, positions) = (g.map[0], g.positions());
-    for Piece { image, at, lane, len } in pieces(panel, positions) {
+    for (at, Piece { image, lane, len }) in pieces(panel, positions) {
         for (i, row) in tile.chunks_exact_mut(stride).take(o).enumerate() {
             let from = (image * o + i) * positions + at;
             row[lane..lane + len].copy_from_slice(&map[from..from + len]);
@@ -67,63 +79,9 @@ fn load(g: &Geometry, map: &[f32], panel: Range<usize>, tile: &mut [f32], stride
     }
 }
 
-/// The convolution: `(b, o, oh, ow)` from images, weight `(o, c, kh, kw)` and bias `(o,)`.
-pub(super) fn forward(
-    g: &Geometry,
-    image: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
-    let g = &g.flattened();
-    let patches = Patches::new(*g);
-    let (depth, positions, c) = (g.depth(), g.positions(), g.image[0]);
-    let offsets = patches.offsets(c);
-    let tasks = Tasks::new(g, g.map[0]);
-    tasks.run([g.batch, g.map[0], positions], |first, channel, out| {
-        Scratch::with(|Scratch { phases: buffer, columns, tile, runs, bases, .. }| {
-            let parts = (out.len() / positions).min(tasks.part);
-            let images = out.len() / positions / parts;
-            let source = phases(g, &patches, image, (first..first + images, 0..c), buffer);
-            let columns = sized(columns, DEPTH * PANEL + SLACK);
-            let tile = sized(tile, parts * PANEL);
-            for panel in panels(images * positions, PANEL) {
-                let lanes = panel.len().next_multiple_of(16);
-                patches.runs(panel.clone(), c * patches.plane(), runs);
-                // Images that serve as their own phases have nothing behind the last run.
-                let whole = Patches::bases(runs, patches.is_plain(), bases);
-                for (i, offsets) in offsets.chunks(DEPTH).enumerate() {
-                    let patchwork = Patchwork { source, bases, offsets };
-                    let weights = (&weight[channel * depth + i * DEPTH..], depth);
-                    if whole && patch_product((tile, PANEL), weights, patchwork, parts, i > 0) {
-                        continue;
-                    }
-                    patches.gather(source, offsets, runs, columns, PANEL);
-                    for from in panels(parts, WIDTH) {
-                        block_product(
-                            (&mut tile[from.start * PANEL..], PANEL),
-                            (columns, PANEL),
-                            (&weight[(channel + from.start) * depth + i * DEPTH..], depth),
-                            [lanes, from.len(), offsets.len()],
-                            i > 0,
-                        );
-                    }
-                }
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for Piece { image, at, lane, len } in pieces(panel.clone(), positions) {
-                            for (i, row) in tile.chunks_exact(PANEL).enumerate() {
-                                let to = (image * parts + i) * positions + at;
-                                let shift = bias.map_or(0.0, |bias| bias[channel + i]);
-                                let to = out[to..to + len].iter_mut();
-                                to.zip(&row[lane..lane + len]).for_each(|(y, x)| *y = x + shift);
-                            }
-                        }
-                    },
-                );
-            }
-        });
-    })
+#[inline(always)]
+pub(super) fn rectified(x: f32) -> f32 {
+    if x <= 0.0 { 0.0 } else { x }
 }
 
 /// The gradient of the images, which is the transposed convolution: `(b, c, h, w)` from maps,
@@ -137,7 +95,7 @@ pub(super) fn image_gradient(
     if let Some(mirror) = g.mirror() {
         // Its columns are as many as the maps; without it, as many as the channels of the image.
         if g.map[0] <= 2 * g.image[0] {
-            return forward(&mirror, map, &mirrored(weight, g), bias);
+            return forward(&mirror, map, &mirrored(weight, g), bias, false);
         }
     }
     let g = &g.flattened();
@@ -160,7 +118,8 @@ pub(super) fn image_gradient(
             let tile = sized(tile, o * PANEL);
             for panel in panels(images * positions, PANEL) {
                 let lanes = panel.len().next_multiple_of(16);
-                patches.runs(panel.clone(), parts * plane, runs);
+                runs.clear();
+                patches.runs(panel.clone(), parts * plane, 0, runs);
                 load(g, map, panel, tile, PANEL);
                 for rows in panels(parts * taps, WIDTH) {
                     let weight = &weight[(channel * taps + rows.start) * o..];
@@ -259,14 +218,15 @@ impl WeightSums<'_> {
         let offsets = &self.offsets[..channels.len() * g.taps()];
         let map = &map[images.start * g.map_len()..images.end * g.map_len()];
         let total = images.len() * positions;
-        let Scratch { phases: buffer, columns, tile, turned, runs, bases } = scratch;
+        let Scratch { phases: buffer, columns, tile, turned, runs, bases, .. } = scratch;
         let stretch = channels.len() * patches.plane();
         let source = phases(g, patches, image, (images, channels), buffer);
         let columns = sized(columns, WIDTH * LONG_PANEL + SLACK);
         let tile = sized(tile, o.next_multiple_of(PANEL) * LONG_PANEL);
         let turned = sized(turned, o.next_multiple_of(PANEL) * LONG_PANEL);
         for panel in panels(total, LONG_PANEL) {
-            patches.runs(panel.clone(), stretch, runs);
+            runs.clear();
+            patches.runs(panel.clone(), stretch, 0, runs);
             tile[o * LONG_PANEL..].fill(0.0);
             load(g, map, panel.clone(), tile, LONG_PANEL);
             turn(tile, row, panel.len(), turned);

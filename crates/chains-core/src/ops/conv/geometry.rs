@@ -1,5 +1,6 @@
 //! The shape of a convolution and where its patches lie.
 
+use super::Padding;
 use crate::error::{Error, Result};
 
 /// A convolution from images `(b, c, h, w)` to maps `(b, o, oh, ow)`; a transposed convolution is
@@ -24,15 +25,15 @@ impl Geometry {
         x: [usize; 4],
         out: usize,
         kernel: [usize; 2],
-        [stride, padding]: [usize; 2],
+        (stride, Padding { rows, columns }): (usize, Padding),
     ) -> Result<Self> {
         let [batch, c, h, w] = x;
-        let side = |n: usize, k: usize| match (n + 2 * padding).checked_sub(k) {
+        let side = |n: usize, k: usize, padding: usize| match (n + 2 * padding).checked_sub(k) {
             Some(room) if stride > 0 => room / stride + 1,
             _ => 0,
         };
-        let map = [out, side(h, kernel[0]), side(w, kernel[1])];
-        Self { batch, image: [c, h, w], map, kernel, stride, padding: [padding; 2] }
+        let map = [out, side(h, kernel[0], rows), side(w, kernel[1], columns)];
+        Self { batch, image: [c, h, w], map, kernel, stride, padding: [rows, columns] }
             .checked(what, x)
     }
 
@@ -64,8 +65,8 @@ impl Geometry {
         let sides = [self.image, self.map, [self.kernel[0], self.kernel[1], self.stride]];
         if self.batch == 0 || sides.as_flattened().contains(&0) {
             let expected = format!(
-                "no empty axis for a kernel {:?}, stride {}, padding {}: this gives {:?} and {:?}",
-                self.kernel, self.stride, self.padding[0], self.image, self.map
+                "no empty axis for a kernel {:?}, stride {}, padding {:?}: this gives {:?} and {:?}",
+                self.kernel, self.stride, self.padding, self.image, self.map
             );
             return Err(Error::Shape { what, expected, got: x.to_vec() });
         }

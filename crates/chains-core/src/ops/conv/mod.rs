@@ -2,6 +2,7 @@
 
 mod dense;
 mod depthwise;
+mod forward;
 mod geometry;
 mod op;
 mod patches;
@@ -13,14 +14,34 @@ use self::{
     geometry::Geometry,
     op::{Convolution, Kind},
 };
-use super::fused;
+use super::{fused, relu};
 use crate::error::{Error, Result};
+
+/// Zeros around an image, as many on either side of an axis; `1` and `[1, 1]` are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Padding {
+    /// Rows above, and as many below.
+    pub rows: usize,
+    /// Columns on the left, and as many on the right.
+    pub columns: usize,
+}
+
+impl From<usize> for Padding {
+    fn from(both: usize) -> Self {
+        Self { rows: both, columns: both }
+    }
+}
+
+impl From<[usize; 2]> for Padding {
+    fn from([rows, columns]: [usize; 2]) -> Self {
+        Self { rows, columns }
+    }
+}
 
 /// 2-D convolution (cross-correlation, as in PyTorch).
 ///
-/// `y[o, i, j] = bias[o] + sum weight[o, c, u, v] x[c, i stride + u - padding, j stride + v -
-/// padding]` with zeros outside of `x`; a side of the result is
-/// `(h + 2 padding - kh) / stride + 1`, rounded down.
+/// `y[o, i, j] = bias[o] + sum weight[o, c, u, v] x[c, i stride + u - rows, j stride + v - columns]`
+/// with zeros outside of `x`; a side of the result is `(h + 2 rows - kh) / stride + 1`, rounded down.
 ///
 /// # Shapes
 /// `x`: `(b, in, h, w)`; `weight`: `(out, in, kh, kw)`; `bias`: `(out,)`; the result
@@ -33,20 +54,48 @@ pub fn conv2d(
     weight: &Tensor,
     bias: Option<&Tensor>,
     stride: usize,
-    padding: usize,
+    padding: impl Into<Padding>,
 ) -> Result<Tensor> {
-    const WHAT: &str = "conv2d";
-    let (b, c, h, w) = rank4(WHAT, "(b, in, h, w)", x)?;
-    let (out, input, kh, kw) = rank4(WHAT, "a weight (out, in, kh, kw)", weight)?;
+    direct(Kind::Dense, x, weight, bias, (stride, padding.into()))
+}
+
+/// [`relu`] of [`conv2d`] in one pass: layers whose normalisation is folded into the weight.
+///
+/// # Shapes
+/// As [`conv2d`].
+///
+/// # Errors
+/// As [`conv2d`].
+pub fn conv2d_relu(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: impl Into<Padding>,
+) -> Result<Tensor> {
+    direct(Kind::Rectified, x, weight, bias, (stride, padding.into()))
+}
+
+fn direct(
+    kind: Kind,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    (stride, padding): (usize, Padding),
+) -> Result<Tensor> {
+    let what = kind.title();
+    let (b, c, h, w) = rank4(what, "(b, in, h, w)", x)?;
+    let (out, input, kh, kw) = rank4(what, "a weight (out, in, kh, kw)", weight)?;
     if c != input {
-        return Err(misfit(WHAT, "(b, in, h, w)", "(out, in, kh, kw)", [x, weight]));
+        return Err(misfit(what, "(b, in, h, w)", "(out, in, kh, kw)", [x, weight]));
     }
-    check_bias(WHAT, bias, out)?;
-    let geometry = Geometry::direct(WHAT, [b, c, h, w], out, [kh, kw], [stride, padding])?;
+    check_bias(what, bias, out)?;
+    let geometry = Geometry::direct(what, [b, c, h, w], out, [kh, kw], (stride, padding))?;
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
-        return Convolution { kind: Kind::Dense, geometry }.apply(x, weight, bias);
+        return Convolution { kind, geometry }.apply(x, weight, bias);
     }
-    composed(&geometry, x, weight, bias, 1)
+    let y = composed(&geometry, x, weight, bias, 1)?;
+    if let Kind::Rectified = kind { relu(&y) } else { Ok(y) }
 }
 
 /// Transposed 2-D convolution, the gradient of [`conv2d`] in its input.
@@ -98,7 +147,7 @@ pub fn depthwise_conv2d(
     weight: &Tensor,
     bias: Option<&Tensor>,
     stride: usize,
-    padding: usize,
+    padding: impl Into<Padding>,
 ) -> Result<Tensor> {
     const WHAT: &str = "depthwise_conv2d";
     let (b, c, h, w) = rank4(WHAT, "(b, c, h, w)", x)?;
@@ -107,7 +156,8 @@ pub fn depthwise_conv2d(
         return Err(misfit(WHAT, "(b, c, h, w)", "(c, 1, kh, kw)", [x, weight]));
     }
     check_bias(WHAT, bias, c)?;
-    let geometry = Geometry::direct(WHAT, [b, c, h, w], c, [kh, kw], [stride, padding])?;
+    let settings = (stride, padding.into());
+    let geometry = Geometry::direct(WHAT, [b, c, h, w], c, [kh, kw], settings)?;
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
         return Convolution { kind: Kind::Depthwise, geometry }.apply(x, weight, bias);
     }

@@ -2,21 +2,34 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
-use super::{dense, depthwise, geometry::Geometry};
+use super::{dense, depthwise, forward::forward, geometry::Geometry};
 use crate::{
     autograd::{apply2, apply3},
     error::Result,
-    ops::{slice, with_values},
+    ops::{build, slice, with_values},
 };
 
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     /// From images to maps.
     Dense,
+    /// From images to maps without their negative part.
+    Rectified,
     /// From maps to images.
     Transposed,
     /// From images to maps, channel by channel.
     Depthwise,
+}
+
+impl Kind {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Dense => "conv2d",
+            Self::Rectified => "conv2d_relu",
+            Self::Transposed => "conv_transpose2d",
+            Self::Depthwise => "depthwise_conv2d",
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -39,22 +52,33 @@ impl Convolution {
         })
     }
 
-    fn title(&self) -> &'static str {
-        match self.kind {
-            Kind::Dense => "conv2d",
-            Kind::Transposed => "conv_transpose2d",
-            Kind::Depthwise => "depthwise_conv2d",
-        }
-    }
-
     fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> (CpuStorage, Shape) {
         let g = &self.geometry;
         let (y, shape) = match self.kind {
-            Kind::Dense => (dense::forward(g, x, weight, bias), g.map_shape()),
+            Kind::Dense => (forward(g, x, weight, bias, false), g.map_shape()),
+            Kind::Rectified => (forward(g, x, weight, bias, true), g.map_shape()),
             Kind::Transposed => (dense::image_gradient(g, x, weight, bias), g.image_shape()),
             Kind::Depthwise => (depthwise::forward(g, x, weight, bias), g.map_shape()),
         };
         (CpuStorage::F32(y), Shape::from(&shape[..]))
+    }
+
+    /// The gradient of the sum before it was rectified to `y`.
+    fn through(&self, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let Kind::Rectified = self.kind else { return Ok(grad.clone()) };
+        let kept = with_values([y, grad], |[ys, gs]| {
+            Ok(build(
+                gs.len(),
+                #[inline(always)]
+                |start, out| {
+                    let pairs = ys[start..].iter().zip(&gs[start..]);
+                    for (out, (y, g)) in out.iter_mut().zip(pairs) {
+                        *out = if *y <= 0.0 { 0.0 } else { *g };
+                    }
+                },
+            ))
+        })?;
+        Tensor::from_vec(kept, y.shape(), y.device())
     }
 
     fn backward(
@@ -66,12 +90,12 @@ impl Convolution {
         let g = &self.geometry;
         with_values([x, weight, grad], |[xs, ws, gs]| {
             let gx = x.track_op().then(|| match self.kind {
-                Kind::Dense => dense::image_gradient(g, gs, ws, None),
-                Kind::Transposed => dense::forward(g, gs, ws, None),
+                Kind::Dense | Kind::Rectified => dense::image_gradient(g, gs, ws, None),
+                Kind::Transposed => forward(g, gs, ws, None, false),
                 Kind::Depthwise => depthwise::image_gradient(g, gs, ws),
             });
             let gw = weight.track_op().then(|| match self.kind {
-                Kind::Dense => dense::weight_gradient(g, xs, gs),
+                Kind::Dense | Kind::Rectified => dense::weight_gradient(g, xs, gs),
                 Kind::Transposed => dense::weight_gradient(g, gs, xs),
                 Kind::Depthwise => depthwise::weight_gradient(g, xs, gs),
             });
@@ -85,7 +109,7 @@ impl Convolution {
 
 impl CustomOp2 for Convolution {
     fn name(&self) -> &'static str {
-        self.title()
+        self.kind.title()
     }
 
     fn cpu_fwd(
@@ -102,16 +126,16 @@ impl CustomOp2 for Convolution {
         &self,
         x: &Tensor,
         weight: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        self.backward(x, weight, grad)
+        self.backward(x, weight, &self.through(y, grad)?)
     }
 }
 
 impl CustomOp3 for Convolution {
     fn name(&self) -> &'static str {
-        self.title()
+        self.kind.title()
     }
 
     fn cpu_fwd(
@@ -131,9 +155,10 @@ impl CustomOp3 for Convolution {
         x: &Tensor,
         weight: &Tensor,
         bias: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = &self.through(y, grad)?;
         let (gx, gw) = self.backward(x, weight, grad)?;
         let gb = if bias.track_op() {
             let (_, c, h, w) = grad.dims4()?;

@@ -21,6 +21,8 @@ pub(super) struct Patches {
     phases: [usize; 2],
     /// Rows and columns of a phase.
     sides: [usize; 2],
+    /// Consecutive positions of the map that are consecutive in the phases, too: a row, or a whole map.
+    line: usize,
     /// Length of a copied run: 4, 8 or 16.
     run: usize,
 }
@@ -36,11 +38,14 @@ pub(super) struct Run {
 impl Patches {
     pub(super) fn new(geometry: Geometry) -> Self {
         let Geometry { kernel: [kh, kw], stride, map: [_, oh, ow], .. } = geometry;
+        let sides = [oh + (kh - 1) / stride, ow + (kw - 1) / stride];
+        let line = if sides[1] == ow { oh * ow } else { ow };
         Self {
             geometry,
             phases: [stride.min(kh), stride.min(kw)],
-            sides: [oh + (kh - 1) / stride, ow + (kw - 1) / stride],
-            run: match ow {
+            sides,
+            line,
+            run: match line {
                 0..=4 => 4,
                 5..=8 => 8,
                 _ => 16,
@@ -59,10 +64,25 @@ impl Patches {
         y * self.sides[1]
     }
 
-    /// Are the phases the image itself, and no run longer than it may be?
+    /// Are the phases the image itself?
     pub(super) fn is_plain(&self) -> bool {
-        let Geometry { stride, padding, map, .. } = self.geometry;
-        stride == 1 && padding == [0, 0] && map[2].is_multiple_of(self.run)
+        let Geometry { stride, padding, .. } = self.geometry;
+        stride == 1 && padding == [0, 0]
+    }
+
+    /// The positions of a map in whole vectors that may be read where they lie: the positions from the
+    /// beginning of a row to that of the next, of which only the first belong to the map, and how
+    /// many of a map there are in all.
+    pub(super) fn walk(&self) -> (usize, usize) {
+        let [_, oh, ow] = self.geometry.map;
+        let row = if ow.is_multiple_of(SLACK) { ow } else { self.sides[1] };
+        (row, (oh - 1) * row + ow)
+    }
+
+    /// Where position `at` of [`Self::walk`] lies in the phases.
+    pub(super) fn place(&self, at: usize) -> usize {
+        let (row, _) = self.walk();
+        at / row * self.sides[1] + at % row
     }
 
     /// Where each tap of `channels` channels finds the first position.
@@ -190,18 +210,23 @@ impl Patches {
         }
     }
 
-    /// The runs of `positions`, counted through the maps of consecutive images whose phases are
-    /// `image` values apart.
-    pub(super) fn runs(&self, positions: Range<usize>, image: usize, out: &mut Vec<Run>) {
-        let Geometry { map: [_, oh, ow], .. } = self.geometry;
-        out.clear();
+    /// Appends the runs of `positions`, counted through the maps of consecutive images whose phases
+    /// are `image` values apart; the first goes to this `column`.
+    pub(super) fn runs(
+        &self,
+        positions: Range<usize>,
+        image: usize,
+        column: usize,
+        out: &mut Vec<Run>,
+    ) {
+        let (len, line) = (self.geometry.positions(), self.line);
         let first = positions.start;
         let mut at = first;
         while at < positions.end {
-            let (row, x) = (at / ow, at % ow);
-            let len = (ow - x).min(positions.end - at).min(self.run);
-            let source = row / oh * image + row % oh * self.sides[1] + x;
-            out.push(Run { source, column: at - first, len });
+            let (row, x) = (at % len / line, at % line);
+            let source = at / len * image + row * self.sides[1] + x;
+            let len = (line - x).min(positions.end - at).min(self.run);
+            out.push(Run { source, column: column + at - first, len });
             at += len;
         }
     }
@@ -217,8 +242,8 @@ impl Patches {
 
     /// Fills columns: row `k` of `columns` (at `k * stride`) is tap `k` for all runs.
     ///
-    /// `phases` and `columns` must extend [`SLACK`] beyond the last run; what follows a run in its
-    /// row is overwritten.
+    /// `columns` must extend [`SLACK`] beyond the last run; what follows a run in its row is
+    /// overwritten.
     pub(super) fn gather(
         &self,
         phases: &[f32],
@@ -329,7 +354,10 @@ fn gather<const RUN: usize>(
         for run in runs {
             let to = k * stride + run.column;
             let from = offset + run.source;
-            columns[to..to + RUN].copy_from_slice(&phases[from..from + RUN]);
+            match phases.get(from..from + RUN) {
+                Some(values) => columns[to..to + RUN].copy_from_slice(values),
+                None => columns[to..to + run.len].copy_from_slice(&phases[from..from + run.len]),
+            }
         }
     }
 }

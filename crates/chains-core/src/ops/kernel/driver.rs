@@ -8,12 +8,14 @@ use std::{mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
-use super::{MatRef, SendPtr, pack};
+use super::{MatRef, SendPtr, pack, strips};
+#[cfg(target_arch = "x86_64")]
+use super::{STRIP, strip_len};
 
 /// Elements of a vector.
 pub(super) const LANES: usize = 16;
 /// Vectors across a tile.
-pub(super) const VECTORS: usize = 3;
+pub(super) const VECTORS: usize = super::STRIP / LANES;
 /// Rows of a tile.
 pub(super) const ROWS: usize = 8;
 
@@ -150,13 +152,6 @@ fn grid(m: usize, n: usize, k: usize) -> [usize; 2] {
     units.filter_map(fitting).next().unwrap_or(least)
 }
 
-/// The columns of a block as wide as a tile or a little less: a tile of one vector would leave the
-/// processor waiting for its sums, so none is left over.
-pub(super) fn strips(n: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = n.div_ceil(VECTORS * LANES);
-    (0..count).map(move |index| share(n, LANES, index, count))
-}
-
 /// The part with this index of `len`, in whole units but for the last.
 fn share(len: usize, unit: usize, index: usize, parts: usize) -> Range<usize> {
     let units = len.div_ceil(unit);
@@ -204,6 +199,40 @@ pub(super) unsafe fn block<M: Micro>(
             }
         }
     });
+}
+
+/// [`super::strip_product`]: blocks of rows of the weight stay in the first-level cache while all
+/// strips pass by.
+///
+/// # Safety
+/// `out` must be valid for reads and writes of `n` rows of `m` elements, `out_stride` apart, that no
+/// other thread uses meanwhile.
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn stripped<M: Micro>(
+    micro: M,
+    (out, out_stride): (*mut f32, usize),
+    (weight, weight_stride): (&[f32], usize),
+    packed: &[f32],
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    for i in (0..n).step_by(ROWS) {
+        for (cols, packed) in strips(m).zip(packed.chunks(strip_len(k))) {
+            let tile = Tile {
+                lhs: &weight[i * weight_stride..],
+                lhs_stride: weight_stride,
+                rhs: packed,
+                rhs_stride: STRIP,
+                rows: ROWS.min(n - i),
+                cols: cols.len(),
+                depth: k,
+                last: cols.end == m,
+                accumulate,
+            };
+            // SAFETY: the tile is inside the block that the caller owns.
+            unsafe { micro.tile(&tile, out.add(i * out_stride + cols.start), out_stride) }
+        }
+    }
 }
 
 /// `rhs * lhs` of [`super::block_product`], for `m` a multiple of [`LANES`]: nothing is packed.

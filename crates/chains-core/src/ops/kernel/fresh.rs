@@ -45,6 +45,100 @@ pub(crate) fn fresh_pieces(
     unsafe { initialised(n, write) }
 }
 
+/// Some rows of a new tensor `(batch, channels, len)`, which one task fills from their beginnings on.
+pub(crate) struct Rows<'a> {
+    /// The rows of one image after the other.
+    images: Vec<&'a mut [MaybeUninit<f32>]>,
+    channels: usize,
+    len: usize,
+    /// Values that each row has so far.
+    filled: Vec<usize>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(images: Vec<&'a mut [MaybeUninit<f32>]>, len: usize) -> Self {
+        let channels = images.first().map_or(0, |image| image.len() / len);
+        let filled = vec![0; images.len() * channels];
+        Self { images, channels, len, filled }
+    }
+
+    /// Images of the task.
+    pub(crate) fn images(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Channels of the task.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Fetches the memory that the next `len` values of a row will be written to: a hint.
+    pub(crate) fn expect(&self, [image, channel]: [usize; 2], len: usize) {
+        let filled = self.filled[image * self.channels + channel];
+        let row = &self.images[image][channel * self.len..][..self.len];
+        let next = row.get(filled..(filled + len).min(self.len)).unwrap_or_default();
+        for line in next.chunks(16) {
+            fetch(line);
+        }
+    }
+
+    /// Appends `f` of every value to a row; panics if it has no room for them.
+    #[inline(always)]
+    pub(crate) fn append(
+        &mut self,
+        [image, channel]: [usize; 2],
+        values: &[f32],
+        f: impl Fn(f32) -> f32,
+    ) {
+        assert!(channel < self.channels, "a row of the next image");
+        let filled = &mut self.filled[image * self.channels + channel];
+        let row = &mut self.images[image][channel * self.len..][..self.len];
+        let to = &mut row[*filled..*filled + values.len()];
+        to.iter_mut().zip(values).for_each(|(y, x)| {
+            y.write(f(*x));
+        });
+        *filled += values.len();
+    }
+}
+
+fn fetch(line: &[MaybeUninit<f32>]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of every processor of this architecture, and no access in the language's sense.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// A vector for the shape `(batch, channels, len)` in tasks of so many images and channels; `f` gets
+/// the first of either and has to fill its rows.
+pub(crate) fn fresh_rows(
+    [batch, channels, len]: [usize; 3],
+    [group, part]: [usize; 2],
+    f: impl Fn(usize, usize, &mut Rows<'_>) + Sync,
+) -> Vec<f32> {
+    assert!(len > 0, "rows without values");
+    let parts = channels.div_ceil(part);
+    let write = |spare: &mut [MaybeUninit<f32>]| {
+        let mut tasks: Vec<Vec<_>> = Vec::new();
+        tasks.resize_with(batch.div_ceil(group) * parts, Vec::new);
+        for (image, rows) in spare.chunks_mut(channels * len).enumerate() {
+            for (index, rows) in rows.chunks_mut(part * len).enumerate() {
+                tasks[image / group * parts + index].push(rows);
+            }
+        }
+        tasks.into_par_iter().with_max_len(1).enumerate().for_each(|(index, images)| {
+            let mut rows = Rows::new(images, len);
+            f(index / parts * group, index % parts * part, &mut rows);
+            assert!(rows.filled.iter().all(|filled| *filled == len), "a row is not full");
+        });
+    };
+    // SAFETY: every row is part of a task, which has filled it from its beginning to its end.
+    unsafe { initialised(batch * channels * len, write) }
+}
+
 /// A vector of `n` elements.
 ///
 /// # Safety
@@ -90,6 +184,39 @@ mod tests {
             });
             assert_eq!(got, (0..n).map(|i| i as f32).collect::<Vec<_>>(), "{n} {size} {step}");
         }
+    }
+
+    #[test]
+    fn rows_are_filled_piece_by_piece_whatever_the_tasks() {
+        let [batch, channels, len] = [5, 7, 10];
+        for (group, part) in [(1, 7), (2, 3), (5, 1), (3, 7), (8, 9)] {
+            let got = fresh_rows([batch, channels, len], [group, part], |first, channel, rows| {
+                for i in 0..rows.images() {
+                    for j in 0..rows.channels() {
+                        let start = ((first + i) * channels + channel + j) * len;
+                        let values: Vec<f32> = (start..start + len).map(|at| at as f32).collect();
+                        rows.append([i, j], &values[..4], |x| x + 1.0);
+                        rows.append([i, j], &[], |x| x);
+                        rows.append([i, j], &values[4..], |x| x + 1.0);
+                    }
+                }
+            });
+            let want: Vec<f32> = (1..=batch * channels * len).map(|at| at as f32).collect();
+            assert_eq!(got, want, "{group} {part}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_full_or_too_full_are_refused() {
+        let fill = |values: usize| {
+            std::panic::catch_unwind(|| {
+                fresh_rows([2, 1, 3], [1, 1], |_, _, rows| {
+                    rows.append([0, 0], &vec![0.0; values], |x| x);
+                })
+            })
+        };
+        assert!(fill(2).is_err() && fill(4).is_err());
+        assert_eq!(fill(3).unwrap(), [0.0; 6]);
     }
 
     #[test]

@@ -20,14 +20,13 @@ mod shifted;
 mod tests;
 
 use std::mem::MaybeUninit;
-#[cfg(any(target_arch = "x86_64", test))]
 use std::ops::Range;
 
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-pub(crate) use fresh::{fresh, fresh_pieces};
-pub(crate) use shifted::{Patchwork, patch_product, patch_sums};
+pub(crate) use fresh::{Rows, fresh, fresh_pieces, fresh_rows};
+pub(crate) use shifted::{Patchwork, patch_kernel, patch_product, patch_sums};
 
 /// A read-only matrix in a slice: element `(i, j)` is at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy)]
@@ -252,6 +251,72 @@ pub(crate) fn block_product(
             false,
             Parallelism::None,
         );
+    }
+}
+
+/// Columns of a strip of [`strip_product`].
+pub(crate) const STRIP: usize = 48;
+
+/// Values from one strip of [`strip_product`] to the next: `k` rows, and a vector that is not read.
+pub(crate) const fn strip_len(k: usize) -> usize {
+    STRIP * k + 16
+}
+
+/// The columns of each strip of [`strip_product`] for `m` columns in all, the last whole vectors of
+/// 16: at most [`STRIP`], and no single vector where that can be avoided.
+pub(crate) fn strips(m: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = m.div_ceil(STRIP);
+    let at = move |index: usize| (m.div_ceil(16) * index / count * 16).min(m);
+    (0..count).map(move |index| at(index)..at(index + 1))
+}
+
+/// `out[j][i] = sum over p of weight[j][p] * columns[p][i]`, added to what `out` holds if
+/// `accumulate`, for columns in [`strips`] that are [`strip_len`] apart, with rows [`STRIP`] apart.
+///
+/// One thread. `out` and `weight` come with the distance between their rows; `m` is a multiple of 16.
+pub(crate) fn strip_product(
+    (out, out_stride): (&mut [f32], usize),
+    (weight, weight_stride): (&[f32], usize),
+    columns: &[f32],
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    assert!(m > 0 && n > 0 && k > 0 && m.is_multiple_of(16), "block of {m} x {n} x {k}");
+    assert!(m <= out_stride && (n - 1) * out_stride + m <= out.len(), "output of {m} x {n}");
+    assert!((n - 1) * weight_stride + k <= weight.len(), "weight of {n} x {k}");
+    assert!(m.div_ceil(STRIP) * strip_len(k) <= columns.len(), "columns of {m} x {k}");
+    #[cfg(target_arch = "x86_64")]
+    if let Some(micro) = avx512::Avx512::detect() {
+        let out = (out.as_mut_ptr(), out_stride);
+        // SAFETY: the assertions bound the last element of `out`, which is borrowed mutably and
+        // whose rows do not overlap.
+        unsafe {
+            driver::stripped(micro, out, (weight, weight_stride), columns, [m, n, k], accumulate);
+        }
+        return;
+    }
+    strip_blocks((out, out_stride), (weight, weight_stride), columns, [m, n, k], accumulate);
+}
+
+/// [`strip_product`] by blocks, where there is no kernel of our own.
+fn strip_blocks(
+    (out, out_stride): (&mut [f32], usize),
+    (weight, weight_stride): (&[f32], usize),
+    columns: &[f32],
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    for (cols, columns) in strips(m).zip(columns.chunks(strip_len(k))) {
+        // With more rows, `gemm` would pack its other operand.
+        for j in (0..n).step_by(STRIP) {
+            block_product(
+                (&mut out[j * out_stride + cols.start..], out_stride),
+                (columns, STRIP),
+                (&weight[j * weight_stride..], weight_stride),
+                [cols.len(), STRIP.min(n - j), k],
+                accumulate,
+            );
+        }
     }
 }
 

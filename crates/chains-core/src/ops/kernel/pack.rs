@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::{
     MatRef,
-    driver::{LANES, Micro, strips},
+    driver::{LANES, Micro},
+    strips,
 };
 use crate::ops::simd::vectorised;
 

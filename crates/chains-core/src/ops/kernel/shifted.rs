@@ -30,6 +30,11 @@ impl Patchwork<'_> {
     }
 }
 
+/// Does the processor have the instructions for [`patch_product`] and [`patch_sums`]?
+pub(crate) fn patch_kernel() -> bool {
+    Avx512::detect().is_some()
+}
+
 /// `out[j][i] = sum over taps p of weight[j][p] * patches[p][i]`, added to what `out` holds if
 /// `accumulate`; false, and nothing done, if the processor lacks AVX-512.
 ///

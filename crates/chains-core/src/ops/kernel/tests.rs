@@ -71,6 +71,40 @@ fn a_block_is_written_or_added_between_its_strides() {
 }
 
 #[test]
+fn columns_in_strips_are_multiplied_by_every_weight() {
+    for [m, n, k] in [[16_usize, 1, 1], [48, 9, 5], [64, 8, 33], [112, 61, 17], [304, 17, 70]] {
+        let (ws, os) = (k + 3, m + 2);
+        let weight: Vec<f32> = (0..n * ws).map(|i| (i as f32 * 0.53).cos()).collect();
+        let value = |p: usize, i: usize| ((p * 311 + i) as f32 * 0.37).sin();
+        let mut columns = vec![f32::NAN; m.div_ceil(STRIP) * strip_len(k)];
+        for (at, cols) in strips(m).enumerate() {
+            assert!(cols.len() <= STRIP && (cols.len() > 16 || m == 16), "{m}: {cols:?}");
+            for (p, i) in (0..k).flat_map(|p| cols.clone().map(move |i| (p, i))) {
+                columns[at * strip_len(k) + p * STRIP + i - cols.start] = value(p, i);
+            }
+        }
+        for (accumulate, product) in [false, true]
+            .into_iter()
+            .flat_map(|a| [(a, strip_product as Strips), (a, strip_blocks)])
+        {
+            let old = if accumulate { 2.0 } else { f32::NAN };
+            let mut out = vec![old; n * os];
+            product((&mut out, os), (&weight, ws), &columns, [m, n, k], accumulate);
+            for (j, row) in out.chunks(os).enumerate() {
+                for (i, got) in row[..m].iter().enumerate() {
+                    let sum: f32 = (0..k).map(|p| weight[j * ws + p] * value(p, i)).sum();
+                    let want = sum + if accumulate { 2.0 } else { 0.0 };
+                    assert!((got - want).abs() <= 1e-5 * k as f32, "{m} {n} {k}: {j} {i}");
+                }
+                assert!(row[m..].iter().all(|x| x.to_bits() == old.to_bits()));
+            }
+        }
+    }
+}
+
+type Strips = fn((&mut [f32], usize), (&[f32], usize), &[f32], [usize; 3], bool);
+
+#[test]
 fn an_empty_inner_dimension_gives_zeros() {
     assert_eq!(product(MatRef::new(&[], 2, 0), MatRef::new(&[], 0, 2)), [0.0; 4]);
 }

@@ -5,8 +5,11 @@ use proptest::{prelude::*, sample::select};
 
 use crate::{
     Result,
-    ops::{conv_transpose2d, conv2d, depthwise_conv2d},
-    testing::{Outcome, assert_differences, evaluate, normal, values},
+    ops::{conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d, relu},
+    testing::{
+        Outcome, assert_differences, assert_thread_count_free, assert_untracked, evaluate, normal,
+        values,
+    },
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +28,8 @@ pub(super) struct Case {
     pub(super) out: usize,
     pub(super) kernel: [usize; 2],
     pub(super) stride: usize,
-    pub(super) padding: usize,
+    /// Of rows and of columns; a transposed one has equal ones.
+    pub(super) padding: [usize; 2],
     /// Output padding of a transposed one.
     pub(super) extra: usize,
 }
@@ -42,15 +46,18 @@ impl Case {
 
     /// Channels and sides of the result; no sides if it would be empty.
     fn result(&self) -> Option<[usize; 3]> {
-        let side = |n: usize, k: usize| match self.kind {
-            Kind::Transposed => ((n - 1) * self.stride + k + self.extra)
-                .checked_sub(2 * self.padding)
-                .filter(|side| *side > 0),
-            _ => (n + 2 * self.padding).checked_sub(k).map(|room| room / self.stride + 1),
+        let side = |n: usize, axis: usize| {
+            let (k, padding) = (self.kernel[axis], 2 * self.padding[axis]);
+            match self.kind {
+                Kind::Transposed => ((n - 1) * self.stride + k + self.extra)
+                    .checked_sub(padding)
+                    .filter(|side| *side > 0),
+                _ => (n + padding).checked_sub(k).map(|room| room / self.stride + 1),
+            }
         };
         let channels = if self.kind == Kind::Depthwise { self.x[1] } else { self.out };
         let [_, _, h, w] = self.x;
-        Some([channels, side(h, self.kernel[0])?, side(w, self.kernel[1])?])
+        Some([channels, side(h, 0)?, side(w, 1)?])
     }
 
     pub(super) fn apply(&self, i: &[Tensor]) -> Result<Tensor> {
@@ -58,7 +65,7 @@ impl Case {
         match self.kind {
             Kind::Dense => conv2d(&i[0], &i[1], i.get(2), stride, padding),
             Kind::Transposed => {
-                conv_transpose2d(&i[0], &i[1], i.get(2), stride, padding, self.extra)
+                conv_transpose2d(&i[0], &i[1], i.get(2), stride, padding[0], self.extra)
             }
             Kind::Depthwise => depthwise_conv2d(&i[0], &i[1], i.get(2), stride, padding),
         }
@@ -76,8 +83,8 @@ impl Case {
         let ([b, c, h, w], [kh, kw]) = (self.x, self.kernel);
         let [o, oh, ow] = self.result().unwrap();
         // Where tap `k` at position `i` of the shorter side lies on the longer one.
-        let place = |i: usize, k: usize, side: usize| {
-            (i * self.stride + k).checked_sub(self.padding).filter(|at| *at < side)
+        let place = |i: usize, k: usize, axis: usize, side: usize| {
+            (i * self.stride + k).checked_sub(self.padding[axis]).filter(|at| *at < side)
         };
         let (n, m) = if self.kind == Kind::Transposed { (h, w) } else { (oh, ow) };
         for at in 0..b * o * c * n * m * kh * kw {
@@ -89,13 +96,17 @@ impl Case {
             }
             let (x, y, weight) = match self.kind {
                 Kind::Transposed => {
-                    let (Some(y), Some(z)) = (place(i, u, oh), place(j, v, ow)) else { continue };
+                    let (Some(y), Some(z)) = (place(i, u, 0, oh), place(j, v, 1, ow)) else {
+                        continue;
+                    };
                     ((i, j), (y, z), input * o + output)
                 }
                 kind => {
-                    let (Some(y), Some(z)) = (place(i, u, h), place(j, v, w)) else { continue };
+                    let (Some(y), Some(z)) = (place(i, u, 0, h), place(j, v, 1, w)) else {
+                        continue;
+                    };
                     let dense = output * c + input;
-                    ((y, z), (i, j), if kind == Kind::Dense { dense } else { input })
+                    ((y, z), (i, j), if kind == Kind::Depthwise { input } else { dense })
                 }
             };
             f(
@@ -149,15 +160,15 @@ impl Case {
 fn cases() -> impl Strategy<Value = Case> {
     let kinds = select(vec![Kind::Dense, Kind::Transposed, Kind::Depthwise]);
     let x = (1..4_usize, select(vec![1, 2, 3, 5]), 1..12_usize, 1..12_usize);
-    let window = (1..6_usize, 1..6_usize, 1..4_usize, 0..3_usize, 0..3_usize);
+    let window = (1..6_usize, 1..6_usize, 1..4_usize, [0..3_usize, 0..3_usize], 0..3_usize);
     (kinds, x, select(vec![1, 3, 4, 7]), window)
-        .prop_map(|(kind, (b, c, h, w), out, (kh, kw, stride, padding, extra))| Case {
+        .prop_map(|(kind, (b, c, h, w), out, (kh, kw, stride, [rows, columns], extra))| Case {
             kind,
             x: [b, c, h, w],
             out,
             kernel: [kh, kw],
             stride,
-            padding,
+            padding: [rows, if kind == Kind::Transposed { rows } else { columns }],
             extra: extra % stride,
         })
         .prop_filter("an empty result", |case| case.result().is_some())
@@ -178,7 +189,7 @@ proptest! {
 }
 
 /// Sizes beyond every block of the kernels: positions, values of a patch, channels.
-pub(super) const LARGE: [Case; 13] = {
+pub(super) const LARGE: [Case; 18] = {
     const fn case(
         kind: Kind,
         x: [usize; 4],
@@ -186,7 +197,10 @@ pub(super) const LARGE: [Case; 13] = {
         kernel: [usize; 2],
         [stride, padding, extra]: [usize; 3],
     ) -> Case {
-        Case { kind, x, out, kernel, stride, padding, extra }
+        Case { kind, x, out, kernel, stride, padding: [padding; 2], extra }
+    }
+    const fn uneven(x: [usize; 4], out: usize, kernel: [usize; 2], padding: [usize; 2]) -> Case {
+        Case { kind: Kind::Dense, x, out, kernel, stride: 1, padding, extra: 0 }
     }
     [
         case(Kind::Dense, [2, 17, 13, 18], 70, [3, 3], [1, 1, 0]),
@@ -203,6 +217,12 @@ pub(super) const LARGE: [Case; 13] = {
         case(Kind::Dense, [200, 2, 2, 2], 3, [1, 1], [1, 0, 0]),
         case(Kind::Dense, [1, 3, 2, 2], 5, [1, 1], [1, 0, 0]),
         case(Kind::Transposed, [1, 2, 3, 6], 4, [3, 3], [1, 2, 0]),
+        // Layers of the 2015 network: one axis padded, rows that are no whole vectors, many channels.
+        uneven([2, 40, 17, 17], 33, [1, 7], [0, 3]),
+        uneven([2, 40, 17, 17], 33, [7, 1], [3, 0]),
+        uneven([3, 70, 8, 8], 50, [3, 1], [1, 0]),
+        case(Kind::Dense, [2, 300, 35, 35], 70, [1, 1], [1, 0, 0]),
+        case(Kind::Dense, [17, 700, 8, 8], 100, [1, 1], [1, 0, 0]),
     ]
 };
 
@@ -217,9 +237,47 @@ fn gradients_are_central_differences() -> Result<()> {
         for (kernel, stride, padding, extra) in
             [([3, 3], 1, 1, 0), ([5, 4], 2, 2, 1), ([2, 2], 3, 0, 1), ([1, 1], 1, 0, 0)]
         {
+            let padding = [padding; 2];
             let case = Case { kind, x: [2, 3, 5, 6], out: 2, kernel, stride, padding, extra };
             assert_differences(&format!("{case:?}"), &|i| case.apply(i), &case.operands())?;
         }
+    }
+    for kind in [Kind::Dense, Kind::Depthwise] {
+        for (kernel, padding) in [([1, 7], [0, 3]), ([7, 1], [3, 0]), ([3, 2], [1, 2])] {
+            let x = [2, 3, 5, 6];
+            let case = Case { kind, x, out: 2, kernel, stride: 1, padding, extra: 0 };
+            assert_differences(&format!("{case:?}"), &|i| case.apply(i), &case.operands())?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rectified_convolution_is_the_rectifier_of_a_convolution() -> Result<()> {
+    let small = |stride, padding| Case {
+        kind: Kind::Dense,
+        x: [2, 3, 6, 7],
+        out: 5,
+        kernel: [3, 2],
+        stride,
+        padding,
+        extra: 0,
+    };
+    let cases = [small(1, [1, 0]), small(2, [0, 1]), LARGE[0], LARGE[9], LARGE[13], LARGE[16]];
+    for case in cases {
+        let (what, inputs) = (format!("{case:?}"), case.operands());
+        let apply = |i: &[Tensor]| conv2d_relu(&i[0], &i[1], i.get(2), case.stride, case.padding);
+        let composed = |i: &[Tensor]| relu(&case.apply(i)?);
+        for operands in [&inputs[..], &inputs[..2]] {
+            for dtype in [DType::F32, DType::F64] {
+                let got = evaluate(&apply, operands, dtype, &Device::Cpu)?;
+                let want = evaluate(&composed, operands, dtype, &Device::Cpu)?;
+                assert!(want.value.contains(&0.0), "{what}: nothing to rectify");
+                assert!(got == want, "{what} {dtype:?}: other bits");
+            }
+        }
+        assert_thread_count_free(&what, apply, &inputs)?;
+        assert_untracked(&what, &apply, &inputs, 0)?;
     }
     Ok(())
 }

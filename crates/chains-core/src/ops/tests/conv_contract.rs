@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::conv::{Case, Kind, LARGE};
 use crate::{
     Error, Result,
-    ops::{conv_transpose2d, conv2d, depthwise_conv2d},
+    ops::{conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d},
     testing::{
         assert_agrees, assert_close, assert_thread_count_free, assert_untracked, normal,
         on_devices, values,
@@ -17,6 +17,7 @@ on_devices!(f32_equals_the_composed_path_in_f64, strided_operands_give_the_same)
 const KINDS: [Kind; 3] = [Kind::Dense, Kind::Transposed, Kind::Depthwise];
 
 fn case(kind: Kind, [kernel, stride, padding, extra]: [usize; 4]) -> Case {
+    let padding = [padding; 2];
     Case { kind, x: [2, 3, 6, 5], out: 2, kernel: [kernel; 2], stride, padding, extra }
 }
 
@@ -147,6 +148,8 @@ fn operands_that_do_not_fit_are_named() -> Result<()> {
         (conv2d(&x, &weight, Some(&weight), 1, 1), "conv2d: expected shape a bias (2,)"),
         (conv2d(&x, &weight, None, 0, 1), "stride 0"),
         (conv2d(&x.narrow(2, 0, 2)?, &weight, None, 1, 0), "no empty axis"),
+        (conv2d(&x.narrow(2, 0, 2)?, &weight, None, 1, [0, 2]), "padding [0, 2]"),
+        (conv2d_relu(&x, &turned, None, 1, 1), "conv2d_relu: expected shape (b, in, h, w) for"),
         (conv2d(&none, &weight.to_dtype(DType::F32)?, None, 1, 1), "no empty axis"),
         (conv_transpose2d(&x, &weight, None, 1, 0, 0), "for a weight (in, out, kh, kw)"),
         (conv_transpose2d(&x, &turned, Some(&x), 1, 0, 0), "a bias (2,)"),

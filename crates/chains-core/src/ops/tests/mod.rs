@@ -10,5 +10,6 @@ mod heads;
 mod layer_norm;
 mod norm;
 mod pointwise;
+mod pool;
 mod resize;
 mod update;
