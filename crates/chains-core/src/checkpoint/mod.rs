@@ -16,4 +16,4 @@ pub use model::{
     CONFIG_FILE, FORMAT_VERSION, ModelHeader, WEIGHTS_FILE, load_model, read_config, read_header,
     save_model,
 };
-pub use tensors::{check_names, load_metadata, load_tensors, save_tensors};
+pub use tensors::{check_names, check_shapes, load_metadata, load_tensors, save_tensors};

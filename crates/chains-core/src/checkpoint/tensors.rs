@@ -210,22 +210,34 @@ pub fn check_names(
     expected: &[(String, Vec<usize>)],
     found: &BTreeMap<String, Tensor>,
 ) -> Result<()> {
+    let found = found.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
+    check_shapes(path, expected, &found)
+}
+
+/// [`check_names`] for tensors that have not been read yet.
+///
+/// # Errors
+/// As [`check_names`].
+pub fn check_shapes(
+    path: &Path,
+    expected: &[(String, Vec<usize>)],
+    found: &BTreeMap<String, Vec<usize>>,
+) -> Result<()> {
     let expected: BTreeMap<&str, &[usize]> =
         expected.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
     let mut problems = Vec::new();
     for (name, shape) in &expected {
         match found.get(*name) {
             None => problems.push(format!("missing `{name}` {shape:?}")),
-            Some(tensor) if tensor.dims() != *shape => {
-                let got = tensor.dims();
+            Some(got) if got != shape => {
                 problems.push(format!("misshapen `{name}`: expected {shape:?}, got {got:?}"));
             }
             Some(_) => {}
         }
     }
-    for (name, tensor) in found {
+    for (name, shape) in found {
         if !expected.contains_key(name.as_str()) {
-            problems.push(format!("extra `{name}` {:?}", tensor.dims()));
+            problems.push(format!("extra `{name}` {shape:?}"));
         }
     }
     if problems.is_empty() {

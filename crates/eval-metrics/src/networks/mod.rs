@@ -3,8 +3,18 @@
 //! Everything here takes and gives candle tensors, and fails with the error of `chains-core`.
 //! Images come as bytes, so that quantisation happens once and outside.
 
+mod inception;
+mod resize;
+
 use candle_core::Tensor;
 use chains_core::Result;
+
+pub use inception::{
+    INCEPTION_FILES, INCEPTION_METHOD, INCEPTION_SHA256, INCEPTION_SIDE, Inception,
+    InceptionConfig, InceptionLevel, InceptionOptions, InceptionSource, import_inception,
+    read_inception_weights,
+};
+pub use resize::Resize;
 
 /// What a network says about a batch of images.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! `fetch`.
 
+mod inception;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -62,9 +64,16 @@ const ELSEWHERE: [(&str, &str, &str); 7] = [
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// mnist, a table of the repository, or a model on the hub: owner/name[@revision]
+    /// mnist, a table of the repository, inception, or a model on the hub: owner/name[@revision]
     #[arg(required = true, value_name = "DATASET|MODEL")]
     items: Vec<String>,
+    /// Where the weights of inception come from: the published .pth, a .safetensors file of the same
+    /// tensors, or a model on the hub
+    #[arg(long, value_name = "FILE|MODEL")]
+    from: Option<String>,
+    /// Take weights of inception that are not the published ones; scores by them are not called FID
+    #[arg(long)]
+    unverified: bool,
     /// Copy the files to a folder of each one's name below this one
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
@@ -76,6 +85,7 @@ pub(super) struct Args {
 /// Something that can be had.
 enum Item {
     Local(Files),
+    Inception,
     Model(ModelId),
 }
 
@@ -90,11 +100,18 @@ struct Files {
 
 pub(super) fn run(args: Args) -> Result<u8> {
     let root = root();
+    if args.from.is_some() && args.items != [inception::NAME] {
+        return Err(Error::Usage("--from: is for `fetch inception` alone".into()));
+    }
     // A mistyped name is found before the first download.
     let items = args.items.iter().map(|name| find(name, &root)).collect::<Result<Vec<_>>>()?;
     for item in items {
         let found = match item {
             Item::Local(files) => files,
+            Item::Inception => {
+                print(&inception::fetch(&args, &root)?.display().to_string());
+                continue;
+            }
             Item::Model(id) => {
                 let dir = fetch_model(&id, &hub_options(args.offline))?;
                 Files { files: files_of(&dir)?, at: dir, folder: id.name().to_owned() }
@@ -110,6 +127,9 @@ pub(super) fn run(args: Args) -> Result<u8> {
 }
 
 fn find(name: &str, root: &Path) -> Result<Item> {
+    if name == inception::NAME {
+        return Ok(Item::Inception);
+    }
     if name == "mnist" {
         let dir = find_mnist(None, root).map_err(usage)?;
         return Ok(Item::Local(Files { files: files_of(&dir)?, at: dir, folder: name.to_owned() }));
@@ -136,7 +156,7 @@ fn find(name: &str, root: &Path) -> Result<Item> {
         let tables = TABLES.map(|table| table.name).join(", ");
         let elsewhere = ELSEWHERE.map(|(name, ..)| name).join(", ");
         Error::Usage(format!(
-            "`{name}` is nothing to fetch; there are mnist, {tables}, models on the hub as \
+            "`{name}` is nothing to fetch; there are mnist, {tables}, inception, models on the hub as \
              owner/name[@revision], and advice on {elsewhere}"
         ))
     })

@@ -1,0 +1,403 @@
+//! A machine for pickles that hold a state dictionary.
+
+use std::{collections::HashMap, io::Read, rc::Rc};
+
+/// What the values of a storage are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    U8,
+}
+
+/// A run of values somewhere in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Storage {
+    pub(super) key: Rc<str>,
+    pub(super) element: Element,
+    pub(super) len: usize,
+}
+
+/// A tensor before its values are read.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) storage: Storage,
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) stride: Vec<usize>,
+}
+
+/// Anything on the machine's stack. What holds others is a number in the machine's own list: copies
+/// are cheap, and nothing is nested.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Int(i64),
+    Text(Rc<str>),
+    /// `module name`.
+    Global(Rc<str>),
+    /// A tuple or a list.
+    List(usize),
+    Dict(usize),
+    Storage(Rc<Storage>),
+    Tensor(Rc<Entry>),
+    Bool(bool),
+    /// A number or a text that no tensor needs.
+    Other,
+    Mark,
+}
+
+/// Why a pickle is refused.
+pub(super) type Refusal<T> = Result<T, String>;
+
+/// The machine: its stack, what was noted for later, and everything that holds others.
+#[derive(Default)]
+pub(super) struct Machine {
+    stack: Vec<Value>,
+    notes: HashMap<u32, Value>,
+    lists: Vec<Vec<Value>>,
+    dicts: Vec<Vec<(Value, Value)>>,
+}
+
+/// A reader that knows how far it is.
+pub(super) struct Counted<R> {
+    pub(super) inner: R,
+    pub(super) at: u64,
+}
+
+impl<R: Read> Counted<R> {
+    pub(super) fn array<const N: usize>(&mut self) -> Refusal<[u8; N]> {
+        let mut bytes = [0; N];
+        self.inner.read_exact(&mut bytes).map_err(|_| "the file ends here".to_owned())?;
+        self.at += N as u64;
+        Ok(bytes)
+    }
+
+    fn byte(&mut self) -> Refusal<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn word(&mut self) -> Refusal<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// So many bytes, of which no more are kept than there are.
+    fn bytes(&mut self, len: u64) -> Refusal<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = (&mut self.inner).take(len).read_to_end(&mut bytes);
+        if read.ok() != usize::try_from(len).ok() {
+            return Err(format!("{len} bytes are promised, the file ends before"));
+        }
+        self.at += len;
+        Ok(bytes)
+    }
+
+    fn text(&mut self, len: u64) -> Refusal<Value> {
+        match String::from_utf8(self.bytes(len)?) {
+            Ok(text) => Ok(Value::Text(text.into())),
+            Err(_) => Err("a text that is not UTF-8".to_owned()),
+        }
+    }
+
+    fn line(&mut self) -> Refusal<String> {
+        const LONGEST: usize = 1000;
+        let mut line = Vec::new();
+        loop {
+            match self.byte()? {
+                b'\n' => break,
+                byte if line.len() < LONGEST => line.push(byte),
+                _ => return Err(format!("a name of more than {LONGEST} bytes")),
+            }
+        }
+        String::from_utf8(line).map_err(|_| "a name that is not UTF-8".to_owned())
+    }
+}
+
+impl Machine {
+    /// Runs one pickle; the value that it leaves, or the byte at which it is refused and why.
+    pub(super) fn run<R: Read>(&mut self, from: &mut Counted<R>) -> Result<Value, (u64, String)> {
+        // Each pickle of a stream starts afresh.
+        self.stack.clear();
+        self.notes.clear();
+        loop {
+            let at = from.at;
+            let code = from.byte().map_err(|reason| (at, reason))?;
+            if code == b'.' {
+                return self.pop().map_err(|reason| (at, reason));
+            }
+            self.step(code, from).map_err(|reason| (at, reason))?;
+        }
+    }
+
+    /// The items of a tuple or a list.
+    pub(super) fn items(&self, value: &Value) -> Refusal<&[Value]> {
+        match value {
+            Value::List(at) => Ok(&self.lists[*at]),
+            other => Err(format!("{} where a list is expected", name(other))),
+        }
+    }
+
+    /// The pairs of a dictionary in their order.
+    pub(super) fn pairs(&self, value: &Value) -> Refusal<&[(Value, Value)]> {
+        match value {
+            Value::Dict(at) => Ok(&self.dicts[*at]),
+            other => Err(format!("{} where a dictionary is expected", name(other))),
+        }
+    }
+
+    fn step<R: Read>(&mut self, code: u8, from: &mut Counted<R>) -> Refusal<()> {
+        let value = match code {
+            0x80 => return from.byte().map(drop),
+            // A frame: its length, of no use here.
+            0x95 => return from.array::<8>().map(drop),
+            b'(' => Value::Mark,
+            b'N' => Value::Other,
+            0x88 => Value::Bool(true),
+            0x89 => Value::Bool(false),
+            b'K' => Value::Int(from.byte()?.into()),
+            b'M' => Value::Int(from.array().map(u16::from_le_bytes)?.into()),
+            b'J' => Value::Int(from.array().map(i32::from_le_bytes)?.into()),
+            0x8a => long(from)?,
+            b'G' => {
+                from.array::<8>()?;
+                Value::Other
+            }
+            b'X' | b'T' => {
+                let len = from.word()?;
+                from.text(len.into())?
+            }
+            0x8c | b'U' => {
+                let len = from.byte()?;
+                from.text(len.into())?
+            }
+            b'c' => {
+                let (module, item) = (from.line()?, from.line()?);
+                Value::Global(format!("{module} {item}").into())
+            }
+            b'q' | b'r' | 0x94 => return self.note(code, from),
+            b'h' | b'j' => {
+                let number = if code == b'h' { from.byte()?.into() } else { from.word()? };
+                let noted = self.notes.get(&number).cloned();
+                noted.ok_or_else(|| format!("nothing was noted as {number}"))?
+            }
+            _ => self.build(code)?,
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// The steps that make a value of others on the stack.
+    fn build(&mut self, code: u8) -> Refusal<Value> {
+        match code {
+            b'}' => Ok(self.dict(Vec::new())),
+            b']' | b')' => Ok(self.list(Vec::new())),
+            b't' | b'l' => {
+                let items = self.marked()?;
+                Ok(self.list(items))
+            }
+            0x85..=0x87 => {
+                let start = self.stack.len().checked_sub(usize::from(code - 0x84));
+                let items = self.stack.split_off(start.ok_or("too little on the stack")?);
+                Ok(self.list(items))
+            }
+            b'd' | b'u' => {
+                let items = self.marked()?;
+                let target = if code == b'd' { self.dict(Vec::new()) } else { self.pop()? };
+                self.set(target, items)
+            }
+            b's' => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                let target = self.pop()?;
+                self.set(target, vec![key, value])
+            }
+            b'a' | b'e' => {
+                let items = if code == b'e' { self.marked()? } else { vec![self.pop()?] };
+                let target = self.pop()?;
+                match target {
+                    Value::List(at) => self.lists[at].extend(items),
+                    other => return Err(format!("items are added to {}", name(&other))),
+                }
+                Ok(target)
+            }
+            0x93 => match (self.pop()?, self.pop()?) {
+                (Value::Text(item), Value::Text(module)) => {
+                    Ok(Value::Global(format!("{module} {item}").into()))
+                }
+                _ => Err("a name that is no text".to_owned()),
+            },
+            b'Q' => {
+                let id = self.pop()?;
+                self.storage(&id)
+            }
+            b'R' | 0x81 => {
+                let (arguments, function) = (self.pop()?, self.pop()?);
+                self.call(&function, &arguments)
+            }
+            // Attributes, such as a module's `_metadata`, are let go.
+            b'b' => {
+                self.pop()?;
+                self.pop()
+            }
+            _ => Err(format!("step {code:#04x}, which no state dictionary needs")),
+        }
+    }
+
+    fn note<R: Read>(&mut self, code: u8, from: &mut Counted<R>) -> Refusal<()> {
+        let number = match code {
+            b'q' => from.byte()?.into(),
+            b'r' => from.word()?,
+            _ => self.notes.len() as u32,
+        };
+        let top = self.stack.last().cloned().ok_or("the stack is empty")?;
+        self.notes.insert(number, top);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Refusal<Value> {
+        match self.stack.pop() {
+            Some(Value::Mark) => Err("a mark where a value is expected".to_owned()),
+            Some(value) => Ok(value),
+            None => Err("the stack is empty".to_owned()),
+        }
+    }
+
+    /// What lies above the last mark.
+    fn marked(&mut self) -> Refusal<Vec<Value>> {
+        let mark = self.stack.iter().rposition(|value| matches!(value, Value::Mark));
+        let items = self.stack.split_off(mark.ok_or("no mark on the stack")? + 1);
+        self.stack.pop();
+        Ok(items)
+    }
+
+    fn list(&mut self, items: Vec<Value>) -> Value {
+        self.lists.push(items);
+        Value::List(self.lists.len() - 1)
+    }
+
+    fn dict(&mut self, pairs: Vec<(Value, Value)>) -> Value {
+        self.dicts.push(pairs);
+        Value::Dict(self.dicts.len() - 1)
+    }
+
+    /// Adds keys and values in turn.
+    fn set(&mut self, target: Value, items: Vec<Value>) -> Refusal<Value> {
+        let Value::Dict(at) = target else {
+            return Err(format!("keys are set in {}", name(&target)));
+        };
+        if !items.len().is_multiple_of(2) {
+            return Err("a key without a value".to_owned());
+        }
+        let pairs = items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+        self.dicts[at].extend(pairs);
+        Ok(target)
+    }
+
+    /// A storage from its tuple: the word `storage`, its type, key, place and number of values, and
+    /// in the old layout a view, which is none.
+    fn storage(&self, id: &Value) -> Refusal<Value> {
+        let (element, key, len) = match self.items(id)? {
+            [Value::Text(word), Value::Global(kind), Value::Text(key), _, Value::Int(len)]
+            | [Value::Text(word), Value::Global(kind), Value::Text(key), _, Value::Int(len), Value::Other]
+                if &**word == "storage" =>
+            {
+                (element(kind)?, key.clone(), size(*len)?)
+            }
+            _ => return Err("a reference that is no storage".to_owned()),
+        };
+        Ok(Value::Storage(Rc::new(Storage { key, element, len })))
+    }
+
+    /// The few functions that a state dictionary needs.
+    fn call(&mut self, function: &Value, arguments: &Value) -> Refusal<Value> {
+        let Value::Global(function) = function else {
+            return Err(format!("a call of {}", name(function)));
+        };
+        let arguments = self.items(arguments)?;
+        match (&**function, arguments) {
+            ("collections OrderedDict", []) => Ok(self.dict(Vec::new())),
+            ("collections OrderedDict", [pairs]) => {
+                let pair = |pair: &Value| match self.items(pair)? {
+                    [key, value] => Ok((key.clone(), value.clone())),
+                    _ => Err("a pair that has not two items".to_owned()),
+                };
+                let pairs = self.items(pairs)?.iter().map(pair).collect::<Refusal<_>>()?;
+                Ok(self.dict(pairs))
+            }
+            ("torch._utils _rebuild_parameter", [tensor @ Value::Tensor(_), ..]) => {
+                Ok(tensor.clone())
+            }
+            (
+                "torch._utils _rebuild_tensor_v2",
+                [Value::Storage(storage), Value::Int(offset), shape, stride, ..],
+            ) => {
+                let sizes = |value: &Value| -> Refusal<Vec<usize>> {
+                    let side = |value: &Value| match value {
+                        Value::Int(n) => size(*n),
+                        other => Err(format!("{} as a size", name(other))),
+                    };
+                    self.items(value)?.iter().map(side).collect()
+                };
+                Ok(Value::Tensor(Rc::new(Entry {
+                    storage: Storage::clone(storage),
+                    offset: size(*offset)?,
+                    shape: sizes(shape)?,
+                    stride: sizes(stride)?,
+                })))
+            }
+            (function, _) => {
+                Err(format!("a call of `{}`, or not as a tensor needs it", dotted(function)))
+            }
+        }
+    }
+}
+
+/// A whole number of up to 255 bytes, of which only those that fit 64 bits mean anything here.
+fn long<R: Read>(from: &mut Counted<R>) -> Refusal<Value> {
+    let len = from.byte()?;
+    let bytes = from.bytes(len.into())?;
+    if bytes.len() > 8 {
+        return Ok(Value::Other);
+    }
+    let fill = if bytes.last().is_some_and(|last| *last >= 0x80) { 0xff } else { 0 };
+    let mut word = [fill; 8];
+    word[..bytes.len()].copy_from_slice(&bytes);
+    Ok(Value::Int(i64::from_le_bytes(word)))
+}
+
+fn element(kind: &str) -> Refusal<Element> {
+    Ok(match kind {
+        "torch DoubleStorage" => Element::F64,
+        "torch FloatStorage" => Element::F32,
+        "torch HalfStorage" => Element::F16,
+        "torch BFloat16Storage" => Element::BF16,
+        "torch LongStorage" => Element::I64,
+        "torch IntStorage" => Element::I32,
+        "torch ByteStorage" => Element::U8,
+        other => return Err(format!("values of the type `{}`", dotted(other))),
+    })
+}
+
+fn size(n: i64) -> Refusal<usize> {
+    usize::try_from(n).map_err(|_| format!("the size {n}"))
+}
+
+fn dotted(global: &str) -> String {
+    global.replace(' ', ".")
+}
+
+fn name(value: &Value) -> &'static str {
+    match value {
+        Value::Int(_) => "a number",
+        Value::Text(_) => "a text",
+        Value::Global(_) => "a name",
+        Value::List(_) => "a list",
+        Value::Dict(_) => "a dictionary",
+        Value::Storage(_) => "a storage",
+        Value::Tensor(_) => "a tensor",
+        Value::Bool(_) | Value::Other => "a constant",
+        Value::Mark => "a mark",
+    }
+}

@@ -1,0 +1,240 @@
+//! The ImageNet network of December 2015 behind the inception score and FID.
+//!
+//! Szegedy et al., Rethinking the Inception Architecture (2016), as frozen in the TensorFlow graph
+//! that the scores of Salimans et al. (2016) and Heusel et al. (2017) are defined by. It differs from
+//! the network of the same name in torchvision: average pools do not count padding, the last block
+//! pools by the maximum, there are 1,008 classes and no auxiliary head.
+//!
+//! The weights are not part of this crate: see [`import_inception`].
+
+mod import;
+mod layout;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+use chains_core::{
+    Error, Result,
+    checkpoint::{CONFIG_FILE, WEIGHTS_FILE, check_names, load_model},
+    ops,
+};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    layout::{stages, tensors},
+    units::Node,
+};
+use super::{Activations, FeatureExtractor, resize::Resize};
+
+pub use self::import::{
+    INCEPTION_FILES, INCEPTION_SHA256, InceptionSource, import_inception, read_inception_weights,
+};
+
+/// The method in `config.json` of a directory with the weights.
+pub const INCEPTION_METHOD: &str = "inception-2015";
+/// Pixels down and across the network's input.
+pub const INCEPTION_SIDE: usize = 299;
+/// Features after the last pool.
+const WIDTH: usize = 2048;
+/// Classes, eight of which no image was labelled with.
+const CLASSES: usize = 1008;
+/// Images that pass at a time; a batch of any size gives the same numbers.
+const BATCH: usize = 16;
+
+/// What `config.json` says of the weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InceptionConfig {
+    /// SHA-256 of the file that they were converted from, in hexadecimal digits.
+    pub source_sha256: String,
+}
+
+/// Where features are taken, averaged over pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum InceptionLevel {
+    /// 64, after the first pool.
+    First,
+    /// 192, after the second pool.
+    Second,
+    /// 768, in front of the last three blocks.
+    Third,
+    /// 2,048, those of FID and KID.
+    #[default]
+    Last,
+}
+
+impl InceptionLevel {
+    /// Features of this level.
+    pub fn width(self) -> usize {
+        self.stage().1
+    }
+
+    fn stage(self) -> (&'static str, usize) {
+        match self {
+            Self::First => ("MaxPool_1", 64),
+            Self::Second => ("MaxPool_2", 192),
+            Self::Third => ("Mixed_6e", 768),
+            Self::Last => ("Mixed_7c", WIDTH),
+        }
+    }
+}
+
+/// What is done around the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InceptionOptions {
+    /// How images become the input.
+    pub resize: Resize,
+    /// Where features are taken.
+    pub level: InceptionLevel,
+    /// Add the bias of the last layer to the logits; the original inception score leaves it out.
+    pub biased_logits: bool,
+}
+
+/// The network with its weights, frozen.
+#[derive(Clone, Debug)]
+pub struct Inception {
+    stages: Vec<(&'static str, Node)>,
+    weight: Tensor,
+    bias: Tensor,
+    id: String,
+    options: InceptionOptions,
+}
+
+impl Inception {
+    /// Opens a directory that [`import_inception`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names what is missing and the command that gets it, or all tensors
+    /// that do not fit; [`Error::Io`].
+    pub fn load(dir: &Path, options: InceptionOptions, device: &Device) -> Result<Self> {
+        if !dir.join(CONFIG_FILE).is_file() || !dir.join(WEIGHTS_FILE).is_file() {
+            let reason = format!(
+                "the weights of the Inception network are not here; get {} and run `cargo xtask \
+                 fetch inception --from FILE`",
+                INCEPTION_FILES.join(" or ")
+            );
+            return Err(Error::Checkpoint { path: dir.to_owned(), reason });
+        }
+        let (config, found) = load_model::<InceptionConfig>(dir, INCEPTION_METHOD, device)?;
+        check_names(&dir.join(WEIGHTS_FILE), &tensors(), &found)?;
+        let source = InceptionSource { sha256: config.source_sha256 };
+        Self::new(&found, source.id(), options)
+    }
+
+    /// The network of these tensors, every batch norm folded into the convolution before it.
+    ///
+    /// `id` names the weights in reports.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that lists all tensors that are missing, extra or misshapen.
+    pub fn new(
+        found: &BTreeMap<String, Tensor>,
+        id: String,
+        options: InceptionOptions,
+    ) -> Result<Self> {
+        Self::with_folding(found, id, options, true)
+    }
+
+    fn with_folding(
+        found: &BTreeMap<String, Tensor>,
+        id: String,
+        options: InceptionOptions,
+        folded: bool,
+    ) -> Result<Self> {
+        check_names(Path::new(&id), &tensors(), found)?;
+        let tensor = |name: &str| -> Result<Tensor> {
+            let tensor = found.get(name).ok_or_else(|| Error::Checkpoint {
+                path: id.clone().into(),
+                reason: format!("missing `{name}`"),
+            })?;
+            Ok(tensor.to_dtype(DType::F32)?)
+        };
+        let stages = stages()
+            .into_iter()
+            .map(|(stage, layout)| Ok((stage, Node::new(stage, &layout, &tensor, folded)?)))
+            .collect::<Result<_>>()?;
+        let (weight, bias) = (tensor("fc.weight")?, tensor("fc.bias")?);
+        Ok(Self { stages, weight, bias, id, options })
+    }
+
+    /// Runs the network, calling `see` with the name and the result of every stage.
+    ///
+    /// # Shapes
+    /// `x`: `(b, 3, 299, 299)` f32, resized and scaled; the result `(b, 2048)`.
+    ///
+    /// # Errors
+    /// Of the operations, and of `see`.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        mut see: impl FnMut(&'static str, &Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (stage, node) in &self.stages {
+            x = node.forward(&x)?;
+            see(stage, &x)?;
+        }
+        pooled(&x)
+    }
+
+    /// `(b, 2048)` -> `(b, 1008)`.
+    fn logits(&self, features: &Tensor) -> Result<Tensor> {
+        ops::linear(features, &self.weight, self.options.biased_logits.then_some(&self.bias))
+    }
+
+    fn batch(&self, images: &Tensor) -> Result<Activations> {
+        let x =
+            self.options.resize.input(images, INCEPTION_SIDE)?.to_device(self.weight.device())?;
+        let (wanted, mut taken) = (self.options.level.stage().0, None);
+        let last = self.forward(&x, |stage, x| {
+            if stage == wanted {
+                taken = Some(pooled(x)?);
+            }
+            Ok(())
+        })?;
+        let logits = self.logits(&last)?;
+        Ok(Activations { features: taken.unwrap_or(last), logits })
+    }
+}
+
+impl FeatureExtractor for Inception {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn dim(&self) -> usize {
+        self.options.level.width()
+    }
+
+    fn classes(&self) -> usize {
+        CLASSES
+    }
+
+    fn preprocessing(&self) -> &'static str {
+        self.options.resize.describe()
+    }
+
+    fn activations(&self, images: &Tensor) -> Result<Activations> {
+        let (b, ..) = images.dims4()?;
+        let mut parts = Vec::new();
+        for start in (0..b.max(1)).step_by(BATCH) {
+            parts.push(self.batch(&images.narrow(0, start, BATCH.min(b - start))?)?);
+        }
+        let join = |of: fn(&Activations) -> &Tensor| {
+            Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 0)
+        };
+        Ok(Activations {
+            features: join(|part| &part.features)?,
+            logits: join(|part| &part.logits)?,
+        })
+    }
+}
+
+/// The mean over pixels, `(b, c, h, w)` -> `(b, c)`.
+fn pooled(x: &Tensor) -> Result<Tensor> {
+    Ok(x.flatten_from(2)?.mean(2)?)
+}
