@@ -84,6 +84,15 @@ impl Cifar100 {
     }
 }
 
+/// A set of the records in the bytes of one batch of CIFAR-10; the name stands for the path.
+///
+/// # Errors
+/// As [`Cifar10::load`].
+pub fn parse_cifar10(name: &Path, bytes: &[u8]) -> Result<ImageSet> {
+    let records = parse(name, bytes, &[10])?;
+    ImageSet::new(name.to_string_lossy(), records.pixels, records.labels, SHAPE)
+}
+
 /// What one file holds.
 #[derive(Default)]
 struct Records {

@@ -1,8 +1,12 @@
 //! Folders of PNG and JPEG images, as CelebA, LSUN and sample sheets come.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Cursor, Seek},
+    path::{Path, PathBuf},
+};
 
-use image::{DynamicImage, ImageFormat, ImageReader, imageops};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, imageops};
 use rayon::prelude::*;
 
 use crate::{
@@ -12,6 +16,11 @@ use crate::{
 
 /// File name endings that are read, in lower case.
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+
+/// No image of a data set is wider or higher; a header that says so is not believed.
+const LARGEST_SIDE: u32 = 1 << 14;
+/// Memory that one image may take while it is decoded, in bytes.
+const LARGEST_IMAGE: u64 = 256 << 20;
 
 /// What is cut out of the middle of an image before it is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,29 +86,111 @@ pub struct Folder {
 ///
 /// # Errors
 /// [`Error::Missing`] if there is no image; [`Error::Format`] naming a file that is no image or is
-/// too small for the crop; [`Error::Argument`] if the size is zero, images lie beside folders of
+/// too small for the crop; [`Error::Argument`] if the size is zero or above 16,384, images lie beside folders of
 /// images, or there are more than 256 classes.
 pub fn read_folder(dir: &Path, options: &FolderOptions) -> Result<Folder> {
-    if options.height == 0 || options.width == 0 {
-        return Err(Error::argument("image size", "height and width must be positive"));
-    }
+    check_size(options)?;
     let (files, labels, classes) = list(dir)?;
     let n = options.limit.unwrap_or(files.len()).min(files.len());
     let files = files[..n].to_vec();
     let labels = labels[..n.min(labels.len())].to_vec();
-    let images: Vec<(Vec<u8>, bool)> =
-        files.par_iter().map(|file| read_image(file, options)).collect::<Result<_>>()?;
-    let lossy = images.iter().any(|(_, lossy)| *lossy);
+    let (pixels, lossy) = decode_all(&files, options)?;
     let channels = match options.colour {
         Colour::Grey => 1,
         Colour::Rgb => 3,
     };
     let name = dir.file_name().map_or_else(|| "folder".into(), |name| name.to_string_lossy());
-    let size = images.first().map_or(0, |(pixels, _)| pixels.len());
-    let mut pixels = Vec::with_capacity(n * size);
-    images.into_iter().for_each(|(image, _)| pixels.extend(image));
     let shape = [channels, options.height as usize, options.width as usize];
     Ok(Folder { set: ImageSet::new(name, pixels, labels, shape)?, files, classes, lossy })
+}
+
+/// What the headers of a folder's images say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderScan {
+    /// The images, sorted by path; those of class folders in the order of the classes.
+    pub files: Vec<PathBuf>,
+    /// Height and width of every image.
+    pub sizes: Vec<(u32, u32)>,
+    /// Has any image a colour channel?
+    pub colour: bool,
+    /// Is any image a JPEG? Scores against lossless images then measure the compression too.
+    pub lossy: bool,
+}
+
+impl FolderScan {
+    /// The size of all images, if they have one.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming two images of different sizes.
+    pub fn common_size(&self) -> Result<(u32, u32)> {
+        let first = self.sizes.first().copied().unwrap_or_default();
+        let other = self.sizes.iter().position(|size| *size != first);
+        other.map_or(Ok(first), |at| {
+            let name = |at: usize| {
+                let (height, width) = self.sizes[at];
+                format!("{} is {width}x{height}", self.files[at].display())
+            };
+            let reason = format!(
+                "{}, {} (width x height); resize or crop them to one size",
+                name(0),
+                name(at)
+            );
+            Err(Error::argument("image sizes differ", reason))
+        })
+    }
+}
+
+/// Reads the headers of all images of a folder, which is laid out as for [`read_folder`].
+///
+/// # Errors
+/// As [`read_folder`].
+pub fn scan_folder(dir: &Path) -> Result<FolderScan> {
+    let (files, _, _) = list(dir)?;
+    let headers: Vec<((u32, u32), bool, bool)> =
+        files.par_iter().map(|file| read_header(file)).collect::<Result<_>>()?;
+    Ok(FolderScan {
+        sizes: headers.iter().map(|(size, ..)| *size).collect(),
+        colour: headers.iter().any(|(_, colour, _)| *colour),
+        lossy: headers.iter().any(|(.., lossy)| *lossy),
+        files,
+    })
+}
+
+/// Pixels `(n, c, h, w)` of image files, for reading a folder a few images at a time.
+///
+/// # Errors
+/// [`Error::Format`] naming a file that is no image or is too small for the crop.
+pub fn read_images(files: &[PathBuf], options: &FolderOptions) -> Result<Vec<u8>> {
+    check_size(options)?;
+    Ok(decode_all(files, options)?.0)
+}
+
+/// Pixels `(c, h, w)` of one image in memory, a PNG or JPEG file; the name is for errors.
+///
+/// # Errors
+/// As [`read_images`].
+pub fn decode_image(name: &Path, bytes: &[u8], options: &FolderOptions) -> Result<Vec<u8>> {
+    check_size(options)?;
+    Ok(decode(name, Cursor::new(bytes), options)?.0)
+}
+
+fn check_size(options: &FolderOptions) -> Result<()> {
+    if (1..=LARGEST_SIDE).contains(&options.height) && (1..=LARGEST_SIDE).contains(&options.width) {
+        return Ok(());
+    }
+    let reason = format!("height and width must be from 1 to {LARGEST_SIDE}");
+    Err(Error::argument("image size", reason))
+}
+
+/// Pixels of all images one after the other, and whether any was a JPEG.
+fn decode_all(files: &[PathBuf], options: &FolderOptions) -> Result<(Vec<u8>, bool)> {
+    let read = |path: &PathBuf| decode(path, open(path)?, options);
+    let images: Vec<(Vec<u8>, bool)> = files.par_iter().map(read).collect::<Result<_>>()?;
+    let lossy = images.iter().any(|(_, lossy)| *lossy);
+    let size = images.first().map_or(0, |(pixels, _)| pixels.len());
+    let mut pixels = Vec::with_capacity(images.len() * size);
+    images.into_iter().for_each(|(image, _)| pixels.extend(image));
+    Ok((pixels, lossy))
 }
 
 /// Files, their labels (none without class folders), names of the classes.
@@ -158,12 +249,43 @@ fn entries(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     Ok((images, folders))
 }
 
-/// Planar pixels of one image, and whether it was a JPEG.
-fn read_image(path: &Path, options: &FolderOptions) -> Result<(Vec<u8>, bool)> {
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let reader = reader.map_err(|e| Error::io(path, e))?;
+fn open(path: &Path) -> Result<BufReader<File>> {
+    File::open(path).map(BufReader::new).map_err(|e| Error::io(path, e))
+}
+
+/// A reader that believes no header of a larger image, and whether the image is a JPEG.
+fn bounded<R: BufRead + Seek>(path: &Path, reader: R) -> Result<(ImageReader<R>, bool)> {
+    let mut reader =
+        ImageReader::new(reader).with_guessed_format().map_err(|e| Error::io(path, e))?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(LARGEST_SIDE);
+    limits.max_image_height = Some(LARGEST_SIDE);
+    limits.max_alloc = Some(LARGEST_IMAGE);
+    reader.limits(limits);
     let lossy = reader.format() == Some(ImageFormat::Jpeg);
-    let image = reader.decode().map_err(|e| Error::format(path, 0, e.to_string()))?;
+    Ok((reader, lossy))
+}
+
+fn broken(path: &Path, error: &image::ImageError) -> Error {
+    Error::format(path, 0, format!("is no readable PNG or JPEG: {error}"))
+}
+
+/// Height and width, whether there is colour, and whether it is a JPEG.
+fn read_header(path: &Path) -> Result<((u32, u32), bool, bool)> {
+    let (reader, lossy) = bounded(path, open(path)?)?;
+    let decoder = reader.into_decoder().map_err(|error| broken(path, &error))?;
+    let (width, height) = decoder.dimensions();
+    Ok(((height, width), decoder.color_type().has_color(), lossy))
+}
+
+/// Planar pixels of one image, and whether it was a JPEG.
+fn decode<R: BufRead + Seek>(
+    path: &Path,
+    reader: R,
+    options: &FolderOptions,
+) -> Result<(Vec<u8>, bool)> {
+    let (reader, lossy) = bounded(path, reader)?;
+    let image = reader.decode().map_err(|error| broken(path, &error))?;
     let image = crop(path, image, options.crop)?;
     let (width, height) = (options.width, options.height);
     let filter = imageops::FilterType::Triangle;

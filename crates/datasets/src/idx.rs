@@ -24,8 +24,31 @@ const LARGEST_SIDE: u32 = 1 << 14;
 /// shorter or longer than its header says, or if its gzip stream is damaged; [`Error::Io`] if it
 /// cannot be opened.
 pub fn read_idx(name: &str, images: &Path, labels: &Path, classes: usize) -> Result<ImageSet> {
-    let (pixels, [n, height, width]) = parse_images(Source::open(images)?)?;
-    let values = parse_labels(Source::open(labels)?, n, classes)?;
+    labelled(name, Source::open(images)?, Source::open(labels)?, classes)
+}
+
+/// Reads an IDX file of images as a set of grey images without labels.
+///
+/// # Errors
+/// As [`read_idx`].
+pub fn read_idx_images(name: &str, images: &Path) -> Result<ImageSet> {
+    let (pixels, [_, height, width]) = parse_images(Source::open(images)?)?;
+    ImageSet::new(name, pixels, Vec::new(), [1, height, width])
+}
+
+/// [`read_idx`] for the bytes of the two files.
+///
+/// # Errors
+/// As [`read_idx`], with `images` and `labels` as the names of the files.
+pub fn parse_idx(name: &str, images: &[u8], labels: &[u8], classes: usize) -> Result<ImageSet> {
+    let images = Source::from_bytes(Path::new("images"), images.to_vec())?;
+    let labels = Source::from_bytes(Path::new("labels"), labels.to_vec())?;
+    labelled(name, images, labels, classes)
+}
+
+fn labelled(name: &str, images: Source, labels: Source, classes: usize) -> Result<ImageSet> {
+    let (pixels, [n, height, width]) = parse_images(images)?;
+    let values = parse_labels(labels, n, classes)?;
     ImageSet::new(name, pixels, values, [1, height, width])
 }
 
@@ -101,10 +124,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn parse(images: &[u8], labels: &[u8]) -> Result<(Vec<u8>, [usize; 3], Vec<u8>)> {
-        let (pixels, shape) = parse_images(Source::from_bytes(images.to_vec())?)?;
-        let labels = parse_labels(Source::from_bytes(labels.to_vec())?, shape[0], 10)?;
-        Ok((pixels, shape, labels))
+    fn parse(images: &[u8], labels: &[u8]) -> Result<ImageSet> {
+        parse_idx("tiny", images, labels, 10)
     }
 
     #[test]
@@ -132,7 +153,7 @@ mod tests {
     fn a_file_cut_anywhere_is_an_error_that_names_it() {
         for n in 0..images().len() {
             let error = parse(&images()[..n], &labels()).unwrap_err().to_string();
-            assert!(error.contains("memory: byte"), "{error}");
+            assert!(error.contains("images: byte"), "{error}");
         }
         for n in 0..labels().len() {
             assert!(parse(&images(), &labels()[..n]).is_err());

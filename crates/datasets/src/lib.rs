@@ -2,6 +2,7 @@
 //!
 //! * Images as bytes: [`Mnist`] and other IDX files, [`Cifar10`], [`Cifar100`], folders of images,
 //!   [`StackedMnist`]. [`ImageSet`] turns them into dequantised or scaled tensors.
+//! * [`arrays`]: `.npy`, `.npz` and safetensors files, row by row; stored statistics of features.
 //! * Tables: any CSV file, the [`TABLES`] of the repository, [`Standardiser`].
 //! * [`toys`]: densities in the plane, exact where they can be.
 //! * [`Shuffle`]: seeded batches that resume anywhere; splits by seed, by class or by position.
@@ -24,6 +25,7 @@
 //! # Ok::<(), datasets::Error>(())
 //! ```
 
+pub mod arrays;
 mod batches;
 mod cifar;
 mod csv_table;
@@ -42,12 +44,15 @@ mod tables;
 pub mod toys;
 
 pub use batches::{Batches, Cursor, Shuffle, permutation};
-pub use cifar::{CIFAR10_CLASSES, Cifar10, Cifar100};
+pub use cifar::{CIFAR10_CLASSES, Cifar10, Cifar100, parse_cifar10};
 pub use csv_table::read_csv;
 pub use dequantise::{dequantise, pool2, scale_256};
 pub use error::{Error, Result};
-pub use folder::{Colour, Crop, Folder, FolderOptions, read_folder};
-pub use idx::read_idx;
+pub use folder::{
+    Colour, Crop, Folder, FolderOptions, FolderScan, decode_image, read_folder, read_images,
+    scan_folder,
+};
+pub use idx::{parse_idx, read_idx, read_idx_images};
 pub use image_set::ImageSet;
 pub use mnist::{Mnist, find_mnist, mnist_split};
 pub use splits::{contiguous_split, labelled_subset, random_split, stratified_split};

@@ -40,14 +40,23 @@ impl Source {
         Ok(Self { path: path.to_owned(), reader, offset: 0 })
     }
 
-    /// A stream over bytes in memory.
-    #[cfg(test)]
-    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        Self::new(Path::new("memory"), io::Cursor::new(bytes))
+    /// A stream over bytes in memory; the name stands for a path in errors.
+    pub(crate) fn from_bytes(name: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Self::new(name, io::Cursor::new(bytes))
+    }
+
+    /// A stream as it is, whose first byte is number `offset` of what `name` names.
+    pub(crate) fn plain(name: &Path, reader: impl Read + 'static, offset: u64) -> Self {
+        Self { path: name.to_owned(), reader: Box::new(reader), offset }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the next byte is.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// Exactly `n` bytes; memory grows with what arrives, not with what was promised.

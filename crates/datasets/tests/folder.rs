@@ -2,7 +2,7 @@
 
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 
-use datasets::{Colour, Crop, FolderOptions, read_folder};
+use datasets::{Colour, Crop, FolderOptions, decode_image, read_folder, read_images, scan_folder};
 
 fn options(height: u32, width: u32) -> FolderOptions {
     let (crop, colour) = (Crop::Whole, Colour::Rgb);
@@ -110,5 +110,49 @@ fn broken_and_missing_images_are_errors_that_name_the_place() {
         std::fs::write(&path, &bytes[..n]).unwrap();
         let error = read_folder(dir.path(), &options(1, 1)).unwrap_err().to_string();
         assert!(error.contains("a.png"), "{n}: {error}");
+    }
+}
+
+#[test]
+fn headers_tell_sizes_colour_and_loss_before_any_pixel_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    GrayImage::from_pixel(3, 2, Luma([9])).save(path("a.png")).unwrap();
+    let scan = scan_folder(dir.path()).unwrap();
+    assert_eq!((scan.colour, scan.lossy, scan.common_size().unwrap()), (false, false, (2, 3)));
+    picture(2, 3, 0).save_with_format(path("b.png"), ImageFormat::Jpeg).unwrap();
+    let scan = scan_folder(dir.path()).unwrap();
+    assert_eq!((scan.colour, scan.lossy, scan.common_size().unwrap()), (true, true, (2, 3)));
+    picture(3, 2, 0).save(path("c.png")).unwrap();
+    let scan = scan_folder(dir.path()).unwrap();
+    assert_eq!(scan.sizes, [(2, 3), (2, 3), (3, 2)]);
+    let error = scan.common_size().unwrap_err().to_string();
+    for part in ["a.png is 3x2", "c.png is 2x3", "resize or crop"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // A few at a time gives the pixels of all at once.
+    let whole = read_folder(dir.path(), &options(2, 2)).unwrap().set.images;
+    let parts: Vec<Vec<u8>> =
+        scan.files.chunks(2).map(|files| read_images(files, &options(2, 2)).unwrap()).collect();
+    assert_eq!(parts.concat(), whole);
+    std::fs::write(path("b.png"), "no image").unwrap();
+    let error = scan_folder(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("b.png: byte 0"), "{error}");
+}
+
+#[test]
+fn a_header_that_promises_a_huge_image_is_not_believed() {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture(2, 2, 0).write_to(&mut bytes, ImageFormat::Png).unwrap();
+    let mut bytes = bytes.into_inner();
+    let name = std::path::Path::new("huge.png");
+    assert_eq!(decode_image(name, &bytes, &options(2, 2)).unwrap().len(), 12);
+    // Width and height of the first chunk, then its checksum as `zlib.crc32` has it.
+    for (sides, crc) in [([20_000, 1], 0xb4d6_09d9_u32), ([16_384, 16_384], 0x26aa_87d3)] {
+        bytes[16..20].copy_from_slice(&u32::to_be_bytes(sides[0]));
+        bytes[20..24].copy_from_slice(&u32::to_be_bytes(sides[1]));
+        bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+        let error = decode_image(name, &bytes, &options(2, 2)).unwrap_err().to_string();
+        assert!(error.contains("huge.png") && error.to_lowercase().contains("limit"), "{error}");
     }
 }
