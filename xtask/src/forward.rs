@@ -54,7 +54,7 @@ impl Forwarded {
             Self::Sample => {
                 "Draw samples from a trained model, or fill in the unknown part of a picture"
             }
-            Self::Evaluate => "Score a trained model",
+            Self::Evaluate => "Score a trained model, or samples against a reference",
             Self::Fetch => "Download data sets or models",
             Self::Bench => "Time fixed units of work beside the best matrix product",
         }

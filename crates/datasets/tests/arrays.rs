@@ -1,4 +1,5 @@
 //! Array files as NumPy writes them (`arrays/make.py`), and our own statistics.
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 

@@ -79,26 +79,37 @@ impl Request {
         Seed::new(self.seed)
     }
 
-    /// `defaults` with the overrides applied, key by key; dotted keys reach into tables.
+    /// `defaults` with the overrides applied, see [`overridden`].
     ///
     /// # Errors
-    /// [`Error::UnknownKey`], listing the known ones; [`Error::Usage`] for a value of another type.
+    /// As [`overridden`].
     pub fn settings<S: Serialize + DeserializeOwned>(&self, defaults: &S) -> Result<S> {
-        let mut value =
-            serde_json::to_value(defaults).map_err(|e| Error::Usage(format!("settings: {e}")))?;
-        for (key, text) in &self.overrides {
-            let slot = lookup(&mut value, key).ok_or_else(|| {
-                let mut known = Vec::new();
-                collect_keys(&serde_json::to_value(defaults).unwrap_or_default(), "", &mut known);
-                Error::UnknownKey { key: key.clone(), known: known.join(", ") }
-            })?;
-            // A bare word is a string; everything else is JSON.
-            *slot = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
-            serde_json::from_value::<S>(value.clone())
-                .map_err(|e| Error::Usage(format!("--set {key}={text}: {e}")))?;
-        }
-        serde_json::from_value(value).map_err(|e| Error::Usage(format!("settings: {e}")))
+        overridden(defaults, &self.overrides)
     }
+}
+
+/// `defaults` with `--set key=value` applied, key by key; dotted keys reach into tables.
+///
+/// # Errors
+/// [`Error::UnknownKey`], listing the known ones; [`Error::Usage`] for a value of another type.
+pub fn overridden<S: Serialize + DeserializeOwned>(
+    defaults: &S,
+    overrides: &[(String, String)],
+) -> Result<S> {
+    let mut value =
+        serde_json::to_value(defaults).map_err(|e| Error::Usage(format!("settings: {e}")))?;
+    for (key, text) in overrides {
+        let slot = lookup(&mut value, key).ok_or_else(|| {
+            let mut known = Vec::new();
+            collect_keys(&serde_json::to_value(defaults).unwrap_or_default(), "", &mut known);
+            Error::UnknownKey { key: key.clone(), known: known.join(", ") }
+        })?;
+        // A bare word is a string; everything else is JSON.
+        *slot = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        serde_json::from_value::<S>(value.clone())
+            .map_err(|e| Error::Usage(format!("--set {key}={text}: {e}")))?;
+    }
+    serde_json::from_value(value).map_err(|e| Error::Usage(format!("settings: {e}")))
 }
 
 fn lookup<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Value> {

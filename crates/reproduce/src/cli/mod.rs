@@ -34,7 +34,7 @@ enum Command {
     Reproduce(reproduce::Args),
     /// Draw samples from a trained model, or complete a picture, as a PNG sheet.
     Sample(sample::Args),
-    /// Score a trained model on test images.
+    /// Score a trained model on test images, or samples against a reference.
     Evaluate(evaluate::Args),
     /// Download models; say where data sets are.
     Fetch(fetch::Args),

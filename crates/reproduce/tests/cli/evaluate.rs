@@ -12,7 +12,7 @@ struct File {
     metrics: Vec<Metric>,
 }
 
-fn metrics(path: &Path) -> Vec<Metric> {
+pub(super) fn metrics(path: &Path) -> Vec<Metric> {
     serde_json::from_slice::<File>(&fs::read(path).unwrap()).unwrap().metrics
 }
 

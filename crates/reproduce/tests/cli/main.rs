@@ -1,8 +1,11 @@
 //! The commands as a user meets them: the built program, its files, its exit status.
 #![cfg(test)]
 
+mod arrays;
 mod evaluate;
 mod fetch;
+mod pairs;
+mod pairs_refused;
 mod reproduce;
 mod resume;
 mod sample;
@@ -127,7 +130,11 @@ fn help_tells_every_option_of_the_contract() {
              --dry-run",
         ),
         ("sample", "--n --steps --seed --out --chain --inpaint --mask --device --offline Figure"),
-        ("evaluate", "--metric --data --seed --json --device --offline --set lower-bound"),
+        (
+            "evaluate",
+            "--metric --data --seed --json --device --offline --set lower-bound --reference \
+             --samples --features --save-statistics PATH:NAME frechet-distance Examples",
+        ),
         ("fetch", "--to --offline mnist"),
     ] {
         let help = succeeds(&format!("{command} --help"));

@@ -1,4 +1,4 @@
-//! `evaluate`.
+//! A trained model on test images.
 
 use std::{cell::RefCell, path::PathBuf};
 
@@ -9,12 +9,9 @@ use infusion::{EstimateOptions, InfusionModel};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    device, key_value,
-    models::{Chains, Model, Source, writable},
-    print, root,
-};
+use super::{Args, device, print, root};
 use crate::{
+    cli::models::{Chains, Model, Source},
     error::{Error, Result},
     infusion::{
         data::{Cut, Images},
@@ -30,29 +27,6 @@ use crate::{
 const INFUSION: [&str; 4] = ["lower-bound", "importance-sampling", "bits-per-dim", "parzen"];
 /// What it is scored by when nothing is asked for.
 const INFUSION_DEFAULT: [&str; 3] = ["lower-bound", "bits-per-dim", "parzen"];
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(flatten)]
-    source: Source,
-    /// lower-bound, importance-sampling, bits-per-dim or parzen, repeatable. Default: all but
-    /// importance-sampling, which takes longest, and bits-per-dim where pixels are averaged
-    #[arg(long = "metric", value_name = "NAME")]
-    metrics: Vec<String>,
-    /// Folder with data sets, searched before the repository's
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Root of all randomness
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Write {"metrics": [...]} to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Override a setting, repeatable: images (1000; importance-sampling 200), chains (20;
-    /// importance-sampling 1000), samples (2000) and window (0.17) of parzen
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    overrides: Vec<(String, String)>,
-}
 
 /// How much work the scores are; what is absent depends on the metric.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -87,25 +61,25 @@ impl Settings {
     }
 }
 
-pub(super) fn run(args: Args) -> Result<u8> {
-    if let Some(path) = &args.json {
-        writable("--json", path)?;
-    }
+/// Scores the model in a directory or on the hub.
+pub(super) fn run(model: &str, args: &Args) -> Result<u8> {
+    let source =
+        Source { model: model.to_owned(), device: args.device.clone(), offline: args.offline };
     let request = Request {
         scale: Scale::Quick,
         seed: args.seed,
-        device: device(&args.source.device)?,
-        device_name: args.source.device.clone(),
+        device: device(&source.device)?,
+        device_name: source.device.clone(),
         data: args.data.clone(),
-        offline: args.source.offline,
+        offline: source.offline,
         root: root(),
         models: PathBuf::new(),
         resume: false,
         overrides: args.overrides.clone(),
         trained: RefCell::default(),
     };
-    let metrics = match args.source.open()? {
-        Model::Infusion(model) => infusion(&args, &request, &model)?,
+    let metrics = match source.open()? {
+        Model::Infusion(model) => infusion(args, &request, &model)?,
     };
     metrics.iter().try_for_each(Metric::validate)?;
     if let Some(path) = &args.json {
