@@ -107,7 +107,7 @@ fn reads(target: &str, bytes: &[u8]) -> datasets::Result<()> {
         }
         "idx" => {
             let cut = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-            let (images, labels) = bytes[2..].split_at(cut);
+            let (images, labels) = bytes[2..].split_at(cut.min(bytes.len() - 2));
             parse_idx("x", images, labels, 10).map(drop)
         }
         "cifar" => parse_cifar10(Path::new("x"), bytes).map(drop),

@@ -1,6 +1,6 @@
 //! `evaluate --reference --samples`: what it refuses, and in which words.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use image::{GrayImage, Luma};
 
@@ -46,11 +46,9 @@ fn a_model_and_paths_exclude_each_other() {
     );
 }
 
-#[test]
-fn rows_that_do_not_compare_are_refused_by_name() {
-    let dir = folder();
-    let root = dir.path().display().to_string();
-    let path = |name: &str| dir.path().join(name);
+/// Rows with something odd about them, by name.
+fn odd_rows(dir: &Path) {
+    let path = |name: &str| dir.join(name);
     save_rows(&path("a.npy"), 8, &real());
     save_rows(&path("b.npy"), 8, &fake());
     save_rows(&path("wide.npy"), 16, &fake());
@@ -62,8 +60,15 @@ fn rows_that_do_not_compare_are_refused_by_name() {
     fs::write(path("none.npy"), npy("<f8", &[0, 8], &[])).unwrap();
     fs::write(path("long.npy"), npy("<f8", &[9], &f64s(&[0.5; 9]))).unwrap();
     fs::write(path("text.txt"), "1 2 3").unwrap();
-    let several = [("a", npy("<f8", &[1], &f64s(&[0.0]))), ("b", npy("<f8", &[1], &f64s(&[0.0])))];
-    fs::write(path("several.npz"), npz(&several)).unwrap();
+    let one = || npy("<f8", &[1], &f64s(&[0.0]));
+    fs::write(path("several.npz"), npz(&[("a", one()), ("b", one())])).unwrap();
+}
+
+#[test]
+fn rows_that_do_not_compare_are_refused_by_name() {
+    let dir = folder();
+    let root = dir.path().display().to_string();
+    odd_rows(dir.path());
     for (line, parts) in [
         ("a.npy wide.npy", ["a.npy has 8 features", "wide.npy has 16", "equally many"]),
         ("constant.npy constant.npy", ["constant.npy", "all 10 rows are equal", "2 columns"]),

@@ -15,6 +15,7 @@ use super::{
     origin,
     plan::{Given, Score},
     report,
+    scored::Scored,
     scores::{self, Context, Half},
     side::{Need, Pass, Side},
     version,
@@ -117,23 +118,28 @@ impl Comparison<'_> {
         let context = self.context([real.as_ref(), fake.as_ref()]);
         let mut scored = Vec::new();
         for &score in self.scores {
-            scored.extend(match (score, &real, &fake, self.given.samples.map(|i| &i.data)) {
-                (Score::Classifier, _, Some(Half::Rows(Side { logits: Some(logits), .. })), _) => {
-                    vec![classes::diversity(&context, logits)?]
+            scored.extend(match (score, &real, &fake) {
+                (Score::Classifier, _, Some(Half::Rows(side))) => {
+                    let logits = side.logits.as_ref();
+                    let one = logits.map(|logits| classes::diversity(&context, logits));
+                    one.transpose()?.into_iter().collect()
                 }
-                (Score::Modes, .., Some(Data::Images(images))) => {
-                    let network = self.network.map(|network| (network, self.job.device));
-                    let network =
-                        network.ok_or_else(|| Error::Usage("modes need a network".into()))?;
-                    classes::modes(&context, images, network, self.batch(), observer)?
-                }
-                (_, Some(real), Some(fake), _) => scores::score(&context, score, real, fake)?,
+                (Score::Modes, ..) => self.modes(&context, observer)?,
+                (_, Some(real), Some(fake)) => scores::score(&context, score, real, fake)?,
                 _ => Vec::new(),
             });
         }
         let sides = [("reference", self.given.reference), ("samples", self.given.samples)];
         let notes = self.notes([real.as_ref(), fake.as_ref()]);
         Ok(report(&sides, &self.describe(), scored, &notes))
+    }
+
+    fn modes(&self, context: &Context<'_>, observer: &mut dyn Observer) -> Result<Vec<Scored>> {
+        let data = self.given.samples.map(|input| &input.data);
+        let (Some(Data::Images(images)), Some(network)) = (data, self.network) else {
+            return Err(Error::Usage("--metric modes: needs images and a network".into()));
+        };
+        classes::modes(context, images, (network, self.job.device), self.batch(), observer)
     }
 
     /// Computes a side, or takes its statistics; nothing if no score looks at its features.
@@ -160,7 +166,7 @@ impl Comparison<'_> {
             device: self.job.device,
             batch: self.batch(),
         };
-        Ok(Some(Half::Rows(pass.run(input, observer)?)))
+        Ok(Some(Half::Rows(Box::new(pass.run(input, observer)?))))
     }
 
     fn batch(&self) -> usize {

@@ -68,7 +68,7 @@ impl Context<'_> {
 
 /// A side: rows that were computed now, or moments that were stored.
 pub(super) enum Half<'a, T> {
-    Rows(Side<T>),
+    Rows(Box<Side<T>>),
     Statistics(&'a Statistics),
 }
 
