@@ -5,6 +5,67 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::{error::Result, ops};
 
+/// A convolution with a square kernel and the same zeros on all sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dConfig {
+    /// Channels of the input.
+    pub input: usize,
+    /// Channels of the result.
+    pub output: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Pixels between two places of the kernel.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: usize,
+}
+
+impl Conv2dConfig {
+    /// Kernel 3, stride 1, padding 1: the sides of a map stay as they are.
+    pub const fn same3(input: usize, output: usize) -> Self {
+        Self { input, output, kernel: 3, stride: 1, padding: 1 }
+    }
+
+    /// `sqrt(2 / (input kernel^2))`, the standard deviation of weights by which a layer behind a
+    /// ReLU keeps the second moment of its input (He and others 2015, equation 10).
+    pub fn he_stdev(&self) -> f64 {
+        (2.0 / (self.input * self.kernel * self.kernel) as f64).sqrt()
+    }
+}
+
+/// A 2-D convolution with a square kernel.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    /// Asks `vb` for `weight`, `(output, input, kernel, kernel)`, begun as a normal with standard
+    /// deviation `stdev`, and, if wanted, `bias`, `(output,)`, begun at zero.
+    ///
+    /// # Errors
+    /// If the builder holds tensors of other shapes.
+    pub fn new(config: Conv2dConfig, bias: bool, stdev: f64, vb: VarBuilder<'_>) -> Result<Self> {
+        let Conv2dConfig { input, output, kernel, stride, padding } = config;
+        let hint = Init::Randn { mean: 0.0, stdev };
+        let weight = vb.get_with_hints((output, input, kernel, kernel), "weight", hint)?;
+        let bias =
+            if bias { Some(vb.get_with_hints(output, "bias", Init::Const(0.0))?) } else { None };
+        Ok(Self { weight, bias, stride, padding })
+    }
+
+    /// `(b, input, h, w)` -> `(b, output, oh, ow)`, with the sides of [`ops::conv2d`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for another input, or if the result would be empty.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::conv2d(x, &self.weight, self.bias.as_ref(), self.stride, self.padding)
+    }
+}
+
 /// A transposed 2-D convolution with a square kernel.
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2d {

@@ -6,6 +6,6 @@ mod step_norm;
 #[cfg(test)]
 mod tests;
 
-pub use conv::ConvTranspose2d;
+pub use conv::{Conv2d, Conv2dConfig, ConvTranspose2d};
 pub use linear::{Linear, LinearInit};
 pub use step_norm::{MomentAverage, Statistics, StepNorm, StepNormConfig};

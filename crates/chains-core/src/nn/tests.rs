@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor, backprop::GradStore};
 
 use super::{
-    ConvTranspose2d, Linear, LinearInit, MomentAverage, Statistics, StepNorm, StepNormConfig,
+    Conv2d, Conv2dConfig, ConvTranspose2d, Linear, LinearInit, MomentAverage, Statistics, StepNorm,
+    StepNormConfig,
 };
 use crate::{
     Error, ParamStore, Result, Seed, ops,
@@ -14,6 +15,7 @@ on_devices!(
     every_trainable_tensor_receives_a_gradient,
     frozen_statistics_of_one_batch_reproduce_batch_statistics,
     merged_moments_are_exact_for_batches_of_any_size,
+    a_convolution_hands_its_settings_on,
 );
 
 fn store(device: &Device) -> ParamStore {
@@ -62,6 +64,9 @@ fn every_trainable_tensor_receives_a_gradient(device: &Device) -> Result<()> {
     check("linear with a known value", &s, &dense.forward_known(&x, &[known])?)?;
     let s = store(device);
     let conv = ConvTranspose2d::doubling(3, 2, true, 0.1, s.builder())?;
+    check("transposed convolution", &s, &conv.forward(&input("x", &[2, 3, 4, 5], device)?)?)?;
+    let s = store(device);
+    let conv = Conv2d::new(Conv2dConfig::same3(3, 2), true, 0.1, s.builder())?;
     check("convolution", &s, &conv.forward(&input("x", &[2, 3, 4, 5], device)?)?)?;
     for statistics in [Statistics::Batch, Statistics::Running] {
         let s = store(device);
@@ -69,6 +74,53 @@ fn every_trainable_tensor_receives_a_gradient(device: &Device) -> Result<()> {
         let x = input("x", &[2, 8, 3], device)?;
         check("per-step norm", &s, &norm.forward(&x, &[0, 1], statistics)?.0)?;
     }
+    Ok(())
+}
+
+fn a_convolution_hands_its_settings_on(device: &Device) -> Result<()> {
+    let x = input("x", &[2, 3, 7, 6], device)?;
+    for (kernel, stride, padding, sides) in
+        [(3, 1, 1, [7, 6]), (4, 2, 1, [3, 3]), (1, 3, 0, [3, 2])]
+    {
+        for bias in [true, false] {
+            let s = store(device);
+            let config = Conv2dConfig { input: 3, output: 5, kernel, stride, padding };
+            let conv = Conv2d::new(config, bias, 0.3, s.builder())?;
+            for (name, var) in s.all() {
+                var.set(&input(&name, var.dims(), device)?)?;
+            }
+            let get = |name: &str| s.get(name).map(|var| var.as_detached_tensor());
+            let (weight, given) = (get("weight").unwrap(), get("bias"));
+            assert_eq!(given.is_some(), bias);
+            let got = conv.forward(&x)?;
+            assert_eq!(got.dims(), [2, 5, sides[0], sides[1]]);
+            let want = ops::conv2d(&x, &weight, given.as_ref(), stride, padding)?;
+            assert_eq!(values(&got), values(&want));
+        }
+    }
+    assert_eq!(
+        Conv2dConfig::same3(3, 5),
+        Conv2dConfig { input: 3, output: 5, kernel: 3, stride: 1, padding: 1 }
+    );
+    let s = store(device);
+    let narrow = Conv2d::new(Conv2dConfig::same3(2, 1), true, 0.1, s.builder())?.forward(&x);
+    assert!(matches!(narrow, Err(Error::Shape { .. })));
+    Ok(())
+}
+
+#[test]
+fn weights_begun_by_he_keep_the_second_moment_behind_a_relu() -> Result<()> {
+    let config = Conv2dConfig { padding: 0, ..Conv2dConfig::same3(40, 60) };
+    assert!((config.he_stdev() - (2.0_f64 / 360.0).sqrt()).abs() < 1e-15);
+    let s = store(&Device::Cpu);
+    let conv = Conv2d::new(config, true, config.he_stdev(), s.builder())?;
+    // A ReLU leaves half of the second moment of a symmetric input.
+    let x = ops::relu(&input("x", &[20, 40, 12, 12], &Device::Cpu)?)?;
+    let y = values(&conv.forward(&x)?);
+    let moment = y.iter().map(|v| v * v).sum::<f64>() / y.len() as f64;
+    // Given the input an output channel is a normal number: 60 of them, whose squares deviate by
+    // root 2 of their mean, decide; its places share their weights.
+    assert!((moment - 1.0).abs() < 5.0 * (2.0_f64 / 60.0).sqrt(), "{moment}");
     Ok(())
 }
 
@@ -212,6 +264,8 @@ fn tensors_have_the_names_and_shapes_of_pytorch() -> Result<()> {
     Linear::new(4, 3, false, LinearInit::Normal(0.1), s.builder().pp("b"))?;
     ConvTranspose2d::doubling(6, 2, true, 0.1, s.builder().pp("c"))?;
     ConvTranspose2d::doubling(6, 2, false, 0.1, s.builder().pp("d"))?;
+    Conv2d::new(Conv2dConfig::same3(6, 2), true, 0.1, s.builder().pp("e"))?;
+    Conv2d::new(Conv2dConfig::same3(6, 2), false, 0.1, s.builder().pp("f"))?;
     step_norm(&s, 2, 5, true)?;
     let mut want: Vec<(String, Vec<usize>)> = [
         ("a.weight", vec![3, 4]),
@@ -220,6 +274,9 @@ fn tensors_have_the_names_and_shapes_of_pytorch() -> Result<()> {
         ("c.weight", vec![6, 2, 5, 5]),
         ("c.bias", vec![2]),
         ("d.weight", vec![6, 2, 5, 5]),
+        ("e.weight", vec![2, 6, 3, 3]),
+        ("e.bias", vec![2]),
+        ("f.weight", vec![2, 6, 3, 3]),
     ]
     .map(|(name, shape)| (name.to_owned(), shape))
     .to_vec();
@@ -230,7 +287,7 @@ fn tensors_have_the_names_and_shapes_of_pytorch() -> Result<()> {
     }
     want.sort();
     assert_eq!(names(&s), want);
-    assert_eq!(s.trainable().len(), 10);
+    assert_eq!(s.trainable().len(), 13);
     Ok(())
 }
 
@@ -239,7 +296,8 @@ fn tensors_begin_as_documented() -> Result<()> {
     let s = store(&Device::Cpu);
     Linear::new(300, 100, true, LinearInit::GlorotUniform, s.builder().pp("glorot"))?;
     Linear::new(300, 100, true, LinearInit::Normal(0.2), s.builder().pp("normal"))?;
-    ConvTranspose2d::doubling(40, 30, true, 0.05, s.builder().pp("conv"))?;
+    ConvTranspose2d::doubling(40, 30, true, 0.05, s.builder().pp("transposed"))?;
+    Conv2d::new(Conv2dConfig::same3(40, 30), true, 0.07, s.builder().pp("conv"))?;
     step_norm(&s, 1, 5, true)?;
     let get = |name: &str| values(s.get(name).unwrap().as_tensor());
     let limit = (6.0_f64 / 400.0).sqrt();
@@ -250,7 +308,8 @@ fn tensors_begin_as_documented() -> Result<()> {
     for (name, variance, fourth) in [
         ("glorot.weight", limit * limit / 3.0, 1.8),
         ("normal.weight", 0.04, 3.0),
-        ("conv.weight", 0.0025, 3.0),
+        ("transposed.weight", 0.0025, 3.0),
+        ("conv.weight", 0.0049, 3.0),
     ] {
         let w = get(name);
         let n = w.len() as f64;
@@ -263,6 +322,7 @@ fn tensors_begin_as_documented() -> Result<()> {
     }
     assert_eq!(get("glorot.bias"), [0.0; 100]);
     assert_eq!(get("conv.bias"), [0.0; 30]);
+    assert_eq!(get("transposed.bias"), [0.0; 30]);
     let norm = ["weight", "bias", "running_mean", "running_var"];
     for (name, value) in norm.into_iter().zip([1.0, 0.0, 0.0, 1.0]) {
         assert_eq!(get(&format!("layer.norms.0.{name}")), [value; 5], "{name}");
@@ -274,6 +334,7 @@ fn tensors_begin_as_documented() -> Result<()> {
 fn public_types_cross_threads() {
     fn both<T: Send + Sync>() {}
     both::<Linear>();
+    both::<Conv2d>();
     both::<ConvTranspose2d>();
     both::<StepNorm>();
     both::<MomentAverage>();
