@@ -3,12 +3,17 @@
 //! Everything here takes and gives candle tensors, and fails with the error of `chains-core`.
 //! Images come as bytes, so that quantisation happens once and outside.
 
+mod digits;
 mod inception;
 mod resize;
 
 use candle_core::Tensor;
 use chains_core::Result;
 
+pub use digits::{
+    DIGIT_METHOD, DigitClassifier, DigitConfig, DigitNetwork, save_digits, scaled_digits,
+    stacked_digits,
+};
 pub use inception::{
     INCEPTION_FILES, INCEPTION_METHOD, INCEPTION_SHA256, INCEPTION_SIDE, Inception,
     InceptionConfig, InceptionLevel, InceptionOptions, InceptionSource, import_inception,

@@ -13,6 +13,8 @@ use chains_core::{
 };
 use datasets::{TABLES, find_mnist};
 
+pub(super) use inception::default_dir as inception_dir;
+
 use super::{
     models::{hub_options, input},
     print, root,

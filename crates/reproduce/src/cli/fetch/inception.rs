@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 pub(super) const NAME: &str = "inception";
 
 /// Where converted weights are looked for below the root of the repository.
-pub(crate) fn default_dir(root: &Path) -> PathBuf {
+pub(in crate::cli) fn default_dir(root: &Path) -> PathBuf {
     root.join(".cache").join(NAME)
 }
 

@@ -3,9 +3,15 @@
 use std::path::Path;
 
 use candle_core::Device;
-use eval_metrics::networks::FeatureExtractor;
+use chains_core::checkpoint::{CONFIG_FILE, WEIGHTS_FILE};
+use eval_metrics::networks::{
+    DigitClassifier, FeatureExtractor, INCEPTION_FILES, Inception, InceptionOptions,
+};
 
-use crate::error::{Error, Result};
+use crate::{
+    cli::{fetch::inception_dir, models::input},
+    error::{Error, Result},
+};
 
 /// What is compared: the features of a network, or the rows themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,19 +63,32 @@ pub(super) struct Repository<'a> {
 
 impl Extractors for Repository<'_> {
     fn open(&self, features: Features) -> Result<Box<dyn FeatureExtractor>> {
-        let advice = match features {
-            Features::Inception => format!(
-                "{} is not there; see `cargo xtask fetch inception --from FILE.pth`, or compare \
-                 pixels or features of your own with --features none",
-                self.root.join(".cache/inception").display()
-            ),
-            Features::Mnist => format!(
-                "{} is not there; restore it from the repository",
-                self.root.join("checkpoints/mnist-classifier").display()
-            ),
-            Features::None => "rows need no network".into(),
+        let missing = |advice: String| {
+            Error::Missing(format!("--features {}: {advice}", features.name()))
         };
-        let _ = self.device;
-        Err(Error::Missing(format!("--features {}: {advice}", features.name())))
+        match features {
+            Features::Inception => {
+                let dir = inception_dir(self.root);
+                if !dir.join(CONFIG_FILE).is_file() {
+                    return Err(missing(format!(
+                        "{} is not there; get {} and run `cargo xtask fetch inception --from FILE`, \
+                         or compare pixels or features of your own with --features none",
+                        dir.join(WEIGHTS_FILE).display(),
+                        INCEPTION_FILES.join(" or ")
+                    )));
+                }
+                let options = InceptionOptions::default();
+                Ok(Box::new(Inception::load(&dir, options, self.device).map_err(input)?))
+            }
+            Features::Mnist => {
+                let dir = self.root.join("checkpoints").join("mnist-classifier");
+                if !dir.join(CONFIG_FILE).is_file() {
+                    let dir = dir.display();
+                    return Err(missing(format!("{dir} is not there; restore it from the repository")));
+                }
+                Ok(Box::new(DigitClassifier::load(&dir, self.device).map_err(input)?))
+            }
+            Features::None => Err(missing("rows need no network".into())),
+        }
     }
 }
