@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use chains_core::train::Observer;
+use chains_core::{Seed, train::Observer};
 use datasets::arrays::{Element, ExtractorNote, FeatureStatistics};
 use eval_metrics::{Real, networks::FeatureExtractor};
 use serde_json::Value;
@@ -165,6 +165,7 @@ impl Comparison<'_> {
             extractor: self.network,
             device: self.job.device,
             batch: self.batch(),
+            seed: Seed::new(self.job.seed).child("floor"),
         };
         Ok(Some(Half::Rows(Box::new(pass.run(input, observer)?))))
     }

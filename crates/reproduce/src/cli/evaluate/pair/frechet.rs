@@ -4,7 +4,7 @@ use eval_metrics::{
     Frechet, FrechetOptions, Moments, Real, frechet_distance, frechet_distance_of_rows,
     frechet_extrapolated, subset_sizes,
 };
-use ndarray::s;
+use ndarray::Axis;
 
 use super::{
     extractors::Features,
@@ -92,18 +92,22 @@ fn moments<'a, T>(half: &'a Half<'_, T>) -> Result<&'a Moments> {
     half.moments().ok_or_else(|| Error::Usage("a side has neither rows nor moments".into()))
 }
 
-/// The distance between the rows of even and of odd number, and how many each is; none for fewer
-/// than two of each.
+/// The distance between two random halves of the rows, and how many each has at least; none for
+/// fewer than two.
 pub(super) fn halves<T: Real>(side: &Side<T>) -> eval_metrics::Result<Option<(f64, usize)>> {
     let n = side.n / 2;
     let options = FrechetOptions::default();
-    if let Some([even, odd]) = &side.halves {
-        return Ok(Some((frechet_distance(even, odd, &options)?.value, n)));
+    if let Some([first, second]) = &side.halves {
+        return Ok(Some((frechet_distance(first, second, &options)?.value, n)));
     }
     match &side.rows {
         Some(rows) if n > 1 => {
-            let (even, odd) = (rows.slice(s![..;2, ..]), rows.slice(s![1..;2, ..]));
-            Ok(Some((frechet_distance_of_rows(even, odd, &options)?.value, n)))
+            let [first, second] = [true, false].map(|half| {
+                let members: Vec<usize> =
+                    (0..side.n).filter(|&row| side.split[row] == half).collect();
+                rows.select(Axis(0), &members)
+            });
+            Ok(Some((frechet_distance_of_rows(first.view(), second.view(), &options)?.value, n)))
         }
         _ => Ok(None),
     }

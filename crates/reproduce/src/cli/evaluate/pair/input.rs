@@ -108,9 +108,9 @@ impl Input {
                 )
             }
             Data::Statistics(statistics) => {
-                let n = statistics.stored.n.map_or("an unstated number".into(), |n| n.to_string());
-                format!("statistics of {n} of rows of {}", statistics.moments.width())
-                    .replace(" of rows", " rows")
+                let n =
+                    statistics.stored.n.map_or("an unstated number of".into(), |n| n.to_string());
+                format!("statistics of {n} rows of {}", statistics.moments.width())
             }
             Data::Scores(scores) => format!("{} scores", scores.len()),
             Data::Predictions(predictions) => {

@@ -29,7 +29,7 @@ pub(super) struct Settings {
     pub(super) bins: usize,
     /// Drawn sets behind its interval.
     pub(super) resamples: usize,
-    /// Is the Frechet distance between two halves of the reference reported too?
+    /// Is the Frechet distance between two random halves of the reference reported too?
     pub(super) floor: bool,
     /// Sizes of subsets behind a Frechet distance of infinitely many rows.
     pub(super) extrapolate: Option<usize>,

@@ -3,13 +3,16 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::train::{Event, Observer};
-use datasets::arrays::Values;
+use chains_core::{
+    Seed,
+    train::{Event, Observer},
+};
+use datasets::{arrays::Values, permutation};
 use eval_metrics::{
     MomentAccumulator, Moments, Real,
     networks::{Activations, FeatureExtractor},
 };
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use super::{
     images::Images,
@@ -22,7 +25,7 @@ use crate::error::{Error, Result};
 pub(super) struct Need {
     /// All rows, `(n, d)`.
     pub(super) rows: bool,
-    /// Mean and covariance, and those of the rows of even and odd number.
+    /// Mean and covariance, and those of two random halves.
     pub(super) moments: bool,
     /// What the network says of every image, `(n, classes)`.
     pub(super) logits: bool,
@@ -36,8 +39,10 @@ pub(super) struct Side<T> {
     pub(super) constant: usize,
     pub(super) rows: Option<Array2<T>>,
     pub(super) moments: Option<Moments>,
-    /// Of the rows of even and of odd number, if there are two of each.
+    /// Of two random halves, if there are two rows in each.
     pub(super) halves: Option<[Moments; 2]>,
+    /// Which half each row is in.
+    pub(super) split: Vec<bool>,
     pub(super) logits: Option<Array2<f32>>,
     pub(super) seconds: f64,
 }
@@ -52,6 +57,8 @@ pub(super) struct Pass<'a> {
     /// Where the network runs.
     pub(super) device: &'a Device,
     pub(super) batch: usize,
+    /// Of the division into halves.
+    pub(super) seed: Seed,
 }
 
 impl Pass<'_> {
@@ -76,7 +83,7 @@ impl Pass<'_> {
         if width == 0 {
             return Err(Error::Usage(format!("{}: rows have no columns", input.name)));
         }
-        let mut collector = Collector::new(&input.name, n, width, self.need);
+        let mut collector = Collector::new(&input.name, halves(n, self.seed), width, self.need);
         observer.observe(&Event::Started { stage: self.stage, step: 0, total: Some(n) })?;
         match &input.data {
             Data::Images(images) => self.images(images, &mut collector, observer)?,
@@ -142,6 +149,14 @@ impl Pass<'_> {
     }
 }
 
+/// Which of two random halves each of `n` rows is in. Neighbours in a file are not independent: the
+/// writers of MNIST take turns.
+pub(super) fn halves(n: usize, seed: Seed) -> Vec<bool> {
+    let mut split = vec![false; n];
+    permutation(n, seed).into_iter().take(n / 2).for_each(|row| split[row] = true);
+    split
+}
+
 /// What a network says; images that it does not take are bad input.
 pub(super) fn seen(network: &dyn FeatureExtractor, images: &Tensor) -> Result<Activations> {
     network.activations(images).map_err(|error| match error {
@@ -181,8 +196,9 @@ struct Collector<'a, T> {
     n: usize,
     /// All rows, if they are needed.
     rows: Option<Vec<T>>,
-    /// Of the rows of even and of odd number, if they are needed.
+    /// Of the two halves, if they are needed.
     sums: Option<[MomentAccumulator; 2]>,
+    split: Vec<bool>,
     logits: Vec<f32>,
     need: Need,
     /// The first row, and the columns in which another one differs from it.
@@ -191,13 +207,13 @@ struct Collector<'a, T> {
 }
 
 impl<'a, T: Real> Collector<'a, T> {
-    fn new(name: &'a str, n: usize, width: usize, need: Need) -> Self {
+    fn new(name: &'a str, split: Vec<bool>, width: usize, need: Need) -> Self {
         // Capacity by the length of the file, which its reader has checked.
-        let rows = need.rows.then(|| Vec::with_capacity(n * width));
+        let rows = need.rows.then(|| Vec::with_capacity(split.len() * width));
         let sums =
             need.moments.then(|| [MomentAccumulator::new(width), MomentAccumulator::new(width)]);
         let (first, varies) = (Vec::new(), vec![false; width]);
-        Self { name, width, n: 0, rows, sums, logits: Vec::new(), need, first, varies }
+        Self { name, width, n: 0, rows, sums, split, logits: Vec::new(), need, first, varies }
     }
 
     fn push(&mut self, values: Vec<T>) -> Result<()> {
@@ -227,12 +243,11 @@ impl<'a, T: Real> Collector<'a, T> {
         let view = ArrayView2::from_shape((rows, width), &values)
             .map_err(|error| Error::Usage(format!("{}: {error}", self.name)))?;
         if let Some(sums) = &mut self.sums {
-            for (parity, sums) in sums.iter_mut().enumerate() {
-                let start = (parity + self.n) % 2;
-                if start < rows {
-                    let pushed = sums.push(view.slice(s![start..;2, ..]));
-                    pushed.map_err(|error| Error::Usage(format!("{}: {error}", self.name)))?;
-                }
+            let split = &self.split[self.n..self.n + rows];
+            for (half, sums) in [true, false].into_iter().zip(sums) {
+                let members: Vec<usize> = (0..rows).filter(|&row| split[row] == half).collect();
+                let pushed = sums.push(view.select(Axis(0), &members).view());
+                pushed.map_err(|error| Error::Usage(format!("{}: {error}", self.name)))?;
             }
         }
         self.n += rows;
@@ -243,7 +258,7 @@ impl<'a, T: Real> Collector<'a, T> {
     }
 
     fn finish(self) -> Result<Side<T>> {
-        let Self { name, width, n, .. } = self;
+        let Self { name, width, n, split, .. } = self;
         let fail = |error: &dyn std::fmt::Display| Error::Usage(format!("{name}: {error}"));
         let constant = self.varies.iter().filter(|varies| !**varies).count();
         if constant == width && n > 1 {
@@ -254,14 +269,14 @@ impl<'a, T: Real> Collector<'a, T> {
         let shaped = |values: Vec<T>| Array2::from_shape_vec((n, width), values);
         let rows = self.rows.map(shaped).transpose().map_err(|error| fail(&error))?;
         let (mut moments, mut halves) = (None, None);
-        if let Some([even, odd]) = self.sums {
-            if odd.n() > 1 {
+        if let Some([first, second]) = self.sums {
+            if first.n() > 1 {
                 let finish = |sums: &MomentAccumulator| sums.clone().finish();
-                let both = finish(&even).and_then(|even| Ok([even, finish(&odd)?]));
+                let both = finish(&first).and_then(|first| Ok([first, finish(&second)?]));
                 halves = Some(both.map_err(|error| fail(&error))?);
             }
-            let mut all = even;
-            all.merge(&odd).map_err(|error| fail(&error))?;
+            let mut all = first;
+            all.merge(&second).map_err(|error| fail(&error))?;
             moments = Some(all.finish().map_err(|error| fail(&error))?);
         }
         let classes = self.logits.len().checked_div(n).unwrap_or(0);
@@ -271,6 +286,6 @@ impl<'a, T: Real> Collector<'a, T> {
             .then(|| Array2::from_shape_vec((n, classes), self.logits))
             .transpose()
             .map_err(|error| fail(&error))?;
-        Ok(Side { n, width, constant, rows, moments, halves, logits, seconds: 0.0 })
+        Ok(Side { n, width, constant, rows, moments, halves, split, logits, seconds: 0.0 })
     }
 }

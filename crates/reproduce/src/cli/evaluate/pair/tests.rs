@@ -270,19 +270,28 @@ fn grey_digits_saved_in_colour_are_grey() {
 }
 
 #[test]
-fn the_floor_is_the_distance_of_even_from_odd_rows() {
+fn the_floor_is_the_distance_of_two_random_halves() {
     let dir = tempfile::tempdir().unwrap();
     digits(&dir, "a", 40, 27, 0);
-    digits(&dir, "even", 40, 27, 0);
-    digits(&dir, "odd", 40, 27, 0);
-    for i in 0..40 {
-        let other = if i % 2 == 0 { "odd" } else { "even" };
+    digits(&dir, "first", 40, 27, 0);
+    digits(&dir, "second", 40, 27, 0);
+    let split = side::halves(40, chains_core::Seed::new(0).child("floor"));
+    assert_eq!(split.iter().filter(|first| **first).count(), 20);
+    for (i, first) in split.into_iter().enumerate() {
+        let other = if first { "second" } else { "first" };
         fs::remove_file(dir.path().join(format!("{other}/{i:03}.png"))).unwrap();
     }
-    let found = scores(&dir, "a|even", "--metric fid");
-    let halves = scores(&dir, "even|odd", "--metric fid --set floor=false");
+    let found = scores(&dir, "a|first", "--metric fid");
+    let halves = scores(&dir, "first|second", "--metric fid --set floor=false");
     let floor = found[0].settings["floor"].as_f64().unwrap();
     assert!((floor - halves[0].value).abs() < 1e-9 * floor, "{floor} {halves:?}");
     assert_eq!(found[0].settings["floor_n"], 20);
     assert!(!halves[0].settings.contains_key("floor"));
+    // By the rows themselves where a covariance would not be filled.
+    let pixels = scores(&dir, "a|first", "--features none --metric frechet-distance");
+    let line = "--features none --metric frechet-distance --set floor=false";
+    let halves = scores(&dir, "first|second", line);
+    let floor = pixels[0].settings["floor"].as_f64().unwrap();
+    assert_eq!(pixels[0].settings["route"], "Thin");
+    assert!((floor - halves[0].value).abs() < 1e-9 * floor, "{floor} {halves:?}");
 }
