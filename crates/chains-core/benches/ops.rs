@@ -116,7 +116,14 @@ fn rest(c: &mut Criterion) -> Result<()> {
     let zeros = || Var::zeros(5_000_000, DType::F32, &Device::Cpu);
     let (parameter, m, v) = (zeros()?, zeros()?, zeros()?);
     let grad = normal("gradient", &[5_000_000])?;
-    let step = AdamStep { beta1: 0.9, beta2: 0.999, step_size: 1e-4, correction: 1.0, eps: 1e-8 };
+    let step = AdamStep {
+        beta1: 0.9,
+        beta2: 0.999,
+        step_size: 1e-4,
+        correction: 1.0,
+        eps: 1e-8,
+        nan_as_zero: false,
+    };
     c.bench_function("adam_step/5M", |b| {
         b.iter(|| ops::adam_step(&parameter, &grad, &m, &v, step).expect("step"));
     });

@@ -58,6 +58,22 @@ pub fn value_and_weighted_gradients(
     Ok((value.detach(), tape.back(grads)?))
 }
 
+/// Adds the gradients of `from` to those of `sum`, for a loss that is differentiated in parts.
+///
+/// # Errors
+/// If two gradients of one variable differ in shape.
+pub fn add_gradients(sum: &mut GradStore, from: &GradStore) -> Result<()> {
+    for id in from.get_ids().copied() {
+        let Some(grad) = from.get_id(id) else { continue };
+        let total = match sum.get_id(id) {
+            Some(before) => ops::sum_of_two(before, grad)?,
+            None => grad.clone(),
+        };
+        sum.insert_id(id, total);
+    }
+    Ok(())
+}
+
 /// Notes that `y` shows the elements of `x` in another shape.
 pub(crate) fn note_view(y: &Tensor, x: &Tensor) {
     if recording(&[x]) && y.id() != x.id() {

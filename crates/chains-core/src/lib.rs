@@ -7,6 +7,7 @@
 pub mod autograd;
 pub mod chain;
 pub mod checkpoint;
+pub mod config;
 pub mod density;
 pub mod device;
 pub mod dist;

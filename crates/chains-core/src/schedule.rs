@@ -1,7 +1,10 @@
 //! Schedules: values with closed forms.
 
+mod temperature;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::temperature::{Cooling, Heating, Temperatures};
 use crate::error::{Error, Result};
 
 /// The infusion rate `alpha_t = clamp(initial + t * increment, 0, 1)`, `t = 0, 1, ..`

@@ -1,9 +1,10 @@
 //! The infusion chain `q(z_0, .., z_{T-1} | x)` and its log weight.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
+pub use chains_core::chain::PathWeights;
 use chains_core::{
     Error, Noise, Result,
-    chain::{Step, TransitionOperator},
+    chain::{Step, TransitionOperator, host_values},
     density::LogDensity,
     dist::{DiagGaussian, DimensionMixture},
 };
@@ -139,13 +140,13 @@ impl<O: TransitionOperator<Dist = DiagGaussian>> InfusionChain<'_, O> {
         self.walk(x, noise, true, |visit| {
             if let Some((proposal, z)) = visit.drawn {
                 if proposal.rate() > 0.0 {
-                    let terms = host(&proposal.log_ratio(z)?)?;
+                    let terms = host_values(&proposal.log_ratio(z)?)?;
                     ratios.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
                 }
                 return Ok(());
             }
             let last = visit.conditional;
-            residual = host(&(x - last.mean())?.sqr()?.mean(1)?)?;
+            residual = host_values(&(x - last.mean())?.sqr()?.mean(1)?)?;
             for variance in output_variance {
                 let terms = match variance {
                     None => last.log_prob(x)?,
@@ -154,24 +155,11 @@ impl<O: TransitionOperator<Dist = DiagGaussian>> InfusionChain<'_, O> {
                         DiagGaussian::new(last.mean().clone(), variance)?.log_prob(x)?
                     }
                 };
-                let terms = host(&terms)?;
+                let terms = host_values(&terms)?;
                 weights.push(ratios.iter().zip(terms).map(|(r, term)| r + term).collect());
             }
             Ok(())
         })?;
         Ok(PathWeights { weights, residual })
     }
-}
-
-/// What [`InfusionChain::log_weights`] computes.
-#[derive(Clone, Debug)]
-pub struct PathWeights {
-    /// For every output variance, the log weight of every row, nats.
-    pub weights: Vec<Vec<f64>>,
-    /// Mean squared residual of the last mean over dimensions, for every row.
-    pub residual: Vec<f64>,
-}
-
-fn host(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor.detach().to_device(&candle_core::Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
 }

@@ -2,6 +2,7 @@
 
 use chains_core::{
     Error, Result,
+    config::{event_dim, positive},
     dist::Masks,
     optim::AdamConfig,
     schedule::{InfusionRate, LearningRate},
@@ -25,9 +26,6 @@ pub enum Architecture {
         widths: Vec<usize>,
     },
 }
-
-/// Numbers in an example, at most.
-const LARGEST_EVENT: usize = 1 << 24;
 
 /// The network of the transition operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,12 +90,7 @@ impl NetworkConfig {
     /// [`Error::Config`] naming the field.
     pub fn validate(&self) -> Result<()> {
         let bad = |field, reason: String| Err(Error::Config { field, reason });
-        // A foreign file may say anything; what is multiplied and allocated later stays in bounds.
-        let dim = self.event.iter().try_fold(1_usize, |dim, side| dim.checked_mul(*side));
-        if !dim.is_some_and(|dim| (1..=LARGEST_EVENT).contains(&dim)) {
-            let reason = format!("{:?} has not 1 to {LARGEST_EVENT} numbers", self.event);
-            return bad("event", reason);
-        }
+        event_dim(self.event)?;
         if self.steps == 0 {
             return bad("steps", "must be at least 1".into());
         }
@@ -106,9 +99,7 @@ impl NetworkConfig {
             ("variance_floor", self.variance_floor),
             ("norm_eps", self.norm_eps),
         ] {
-            if !value.is_finite() || value <= 0.0 {
-                return bad(field, format!("{value} must be positive"));
-            }
+            positive(field, value)?;
         }
         match &self.architecture {
             Architecture::Mlp { hidden } if hidden.contains(&0) => {
@@ -177,9 +168,7 @@ impl ChainConfig {
         for (field, value) in
             [("target_variance", self.target_variance), ("prior_floor", self.prior_floor)]
         {
-            if !value.is_finite() || value <= 0.0 {
-                return Err(Error::Config { field, reason: format!("{value} must be positive") });
-            }
+            positive(field, value)?;
         }
         Ok(())
     }

@@ -26,12 +26,13 @@ mod statistics;
 mod train;
 
 pub use chain::{InfusionChain, PathWeights, Visit};
+pub use chains_core::{chain::Generated, dist::Moments};
 pub use config::{Architecture, ChainConfig, ModelConfig, NetworkConfig, Objective, TrainConfig};
-pub use likelihood::{Estimate, EstimateOptions, Moments, estimate, rate_zero_log_prob};
+pub use likelihood::{Estimate, EstimateOptions, estimate, rate_zero_log_prob};
 pub use model::{InfusionModel, METHOD, Operator, Prior};
 pub use network::{OperatorNetwork, Pass, heads};
 pub use objective::{increasing_weights, weighted_log_likelihood};
-pub use sampler::{Generated, SampleOptions, generate, generate_from, inpaint};
+pub use sampler::{SampleOptions, generate, generate_from, inpaint};
 pub use statistics::StatisticsPass;
 pub use train::update;
 

@@ -1,10 +1,11 @@
 //! Lower bound and importance-sampling estimate of the log likelihood, and the closed form at rate 0.
 
 use candle_core::Tensor;
+pub use chains_core::chain::PathEstimate as Estimate;
 use chains_core::{
-    Error, Noise, Result,
-    chain::{LogWeights, TransitionOperator},
-    dist::DiagGaussian,
+    Noise, Result,
+    chain::{PathBlocks, TransitionOperator},
+    dist::{DiagGaussian, Moments},
 };
 
 use crate::chain::InfusionChain;
@@ -27,23 +28,13 @@ impl EstimateOptions {
     }
 }
 
-/// What [`estimate`] gives.
-#[derive(Clone, Debug)]
-pub struct Estimate {
-    /// For every output variance, the log weights of every example.
-    pub weights: Vec<Vec<LogWeights>>,
-    /// Mean squared residual of the last mean over chains, examples and dimensions: the isotropic
-    /// output variance with the highest lower bound.
-    pub residual: f64,
-}
-
 /// Runs `chains` infusion chains for every example with the operator of `chain` (section 2.4).
 ///
 /// # Shapes
 /// `x`: `(n, D)`, dequantised. `progress` hears the share that is done.
 ///
 /// # Errors
-/// [`Error::NonFinite`] if a weight is NaN, and those of the operator.
+/// [`chains_core::Error::NonFinite`] if a weight is NaN, and those of the operator.
 pub fn estimate<O: TransitionOperator<Dist = DiagGaussian>>(
     chain: &InfusionChain<'_, O>,
     x: &Tensor,
@@ -51,82 +42,10 @@ pub fn estimate<O: TransitionOperator<Dist = DiagGaussian>>(
     noise: &mut dyn Noise,
     progress: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Estimate> {
-    let n = x.dim(0)?;
-    if n == 0 || options.chains == 0 || options.rows == 0 {
-        let reason = "examples, chains and rows must be at least 1".into();
-        return Err(Error::Config { field: "chains", reason });
-    }
-    let mut weights = vec![vec![LogWeights::default(); n]; options.output_variances.len()];
-    let mut residual = 0.0;
-    // A block holds either several examples with all their chains or some chains of one example.
-    let examples = (options.rows / options.chains).clamp(1, n);
-    let chains = options.chains.min(options.rows);
-    for start in (0..n).step_by(examples) {
-        let count = examples.min(n - start);
-        let block = x.narrow(0, start, count)?;
-        for first in (0..options.chains).step_by(chains) {
-            let repeats = chains.min(options.chains - first);
-            let rows = Tensor::cat(&vec![&block; repeats], 0)?;
-            let found = chain.log_weights(&rows, &options.output_variances, noise)?;
-            residual += found.residual.iter().sum::<f64>();
-            for (weights, found) in weights.iter_mut().zip(&found.weights) {
-                for (row, weight) in found.iter().enumerate() {
-                    if weight.is_nan() {
-                        return Err(Error::NonFinite { what: "log weight", step: first });
-                    }
-                    weights[start + row % count].push(*weight);
-                }
-            }
-            let done = start * options.chains + count * (first + repeats);
-            progress(done as f64 / (n * options.chains) as f64)?;
-        }
-    }
-    Ok(Estimate { weights, residual: residual / (n * options.chains) as f64 })
-}
-
-/// Mean and population variance of every dimension of a set of rows, added batch by batch in f64.
-#[derive(Clone, Debug, Default)]
-pub struct Moments {
-    count: f64,
-    sum: Vec<f64>,
-    square: Vec<f64>,
-}
-
-impl Moments {
-    /// Adds rows `(b, D)` of values in `[0, 1)`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if D changes.
-    pub fn push(&mut self, x: &Tensor) -> Result<()> {
-        let (b, d) = x.dims2()?;
-        if self.sum.is_empty() {
-            (self.sum, self.square) = (vec![0.0; d], vec![0.0; d]);
-        }
-        if self.sum.len() != d {
-            let expected = format!("(b, {})", self.sum.len());
-            return Err(Error::Shape { what: "rows", expected, got: vec![b, d] });
-        }
-        for row in x.to_device(&candle_core::Device::Cpu)?.to_vec2::<f32>()? {
-            for ((sum, square), value) in self.sum.iter_mut().zip(&mut self.square).zip(row) {
-                let value = f64::from(value);
-                *sum += value;
-                *square += value * value;
-            }
-        }
-        self.count += b as f64;
-        Ok(())
-    }
-
-    /// Means, `D` of them.
-    pub fn mean(&self) -> Vec<f64> {
-        self.sum.iter().map(|s| s / self.count).collect()
-    }
-
-    /// Population variances, `D` of them.
-    pub fn variance(&self) -> Vec<f64> {
-        let pairs = self.sum.iter().zip(&self.square);
-        pairs.map(|(s, q)| (q / self.count - (s / self.count).powi(2)).max(0.0)).collect()
-    }
+    let blocks = PathBlocks { chains: options.chains, rows: options.rows };
+    let variances = &options.output_variances;
+    let mut log_weights = |rows: &Tensor| chain.log_weights(rows, variances, noise);
+    blocks.estimate(x, variances.len(), &mut log_weights, progress)
 }
 
 /// The best bound of a model whose chain carries no information, rate 0: the factorial Gaussian with
@@ -136,26 +55,12 @@ impl Moments {
 /// within a few nats on the same rows.
 ///
 /// # Errors
-/// [`Error::Shape`] if D differs.
+/// [`chains_core::Error::Shape`] if D differs.
 pub fn rate_zero_log_prob(
     training: &Moments,
     x: &Tensor,
     variance_floor: f64,
     variance_scale: f64,
 ) -> Result<Vec<f64>> {
-    let (mean, variance) = (training.mean(), training.variance());
-    let (n, d) = x.dims2()?;
-    if d != mean.len() {
-        let expected = format!("(n, {})", mean.len());
-        return Err(Error::Shape { what: "rows", expected, got: vec![n, d] });
-    }
-    let rows = x.to_device(&candle_core::Device::Cpu)?.to_vec2::<f32>()?;
-    let density = |row: Vec<f32>| {
-        let terms = row.iter().zip(mean.iter().zip(&variance)).map(|(x, (m, v))| {
-            let v = v.clamp(variance_floor, variance_floor + variance_scale);
-            -0.5 * ((2.0 * std::f64::consts::PI * v).ln() + (f64::from(*x) - m).powi(2) / v)
-        });
-        terms.sum()
-    };
-    Ok(rows.into_iter().map(density).collect())
+    training.log_prob(x, [variance_floor, variance_floor + variance_scale])
 }

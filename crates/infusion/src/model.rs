@@ -5,7 +5,7 @@ use std::{cell::RefCell, path::Path};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::Init;
 use chains_core::{
-    Error, HostNoise, ParamStore, Result, Seed,
+    Error, ParamStore, Result, Seed,
     chain::{Step, TransitionOperator},
     checkpoint,
     dist::DiagGaussian,
@@ -20,6 +20,9 @@ use crate::{
 
 /// Share of its range that a head begins with, at least: a sigmoid nearer to its ends hardly learns.
 const LEAST_SHARE: f64 = 1e-4;
+
+/// The factorial Gaussian `p^(0)`.
+pub use chains_core::dist::FactorialGaussian as Prior;
 
 /// The method's name in checkpoints.
 pub const METHOD: &str = "infusion";
@@ -203,48 +206,6 @@ impl InfusionModel {
             variable.set(&Tensor::from_vec(narrow, values.len(), self.device())?)?;
         }
         Ok(())
-    }
-}
-
-/// The factorial Gaussian `p^(0)`.
-#[derive(Clone, Debug)]
-pub struct Prior {
-    mean: Tensor,
-    variance: Tensor,
-}
-
-impl Prior {
-    /// From mean and variance, both `(D,)`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if they differ in shape.
-    pub fn new(mean: Tensor, variance: Tensor) -> Result<Self> {
-        if mean.rank() != 1 || mean.dims() != variance.dims() {
-            return Err(Error::Shape {
-                what: "prior",
-                expected: "(D,)".into(),
-                got: variance.dims().to_vec(),
-            });
-        }
-        Ok(Self { mean, variance })
-    }
-
-    /// The prior of `b` independent chains, parameters `(b, D)`.
-    ///
-    /// # Errors
-    /// Of the tensor library.
-    pub fn batch(&self, b: usize) -> Result<DiagGaussian> {
-        let wide =
-            |t: &Tensor| -> Result<Tensor> { Ok(t.broadcast_as((b, t.dim(0)?))?.contiguous()?) };
-        DiagGaussian::new(wide(&self.mean)?, wide(&self.variance)?)
-    }
-
-    /// Start states `(n, D)`.
-    ///
-    /// # Errors
-    /// Of the tensor library.
-    pub fn sample(&self, n: usize, noise: &mut HostNoise) -> Result<Tensor> {
-        chains_core::density::Sample::sample(&self.batch(n)?, 1, noise)
     }
 }
 

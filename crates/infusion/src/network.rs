@@ -62,7 +62,7 @@ impl OperatorNetwork {
         let head = |name: &str| vb.pp(name);
         let at = |index: usize| vb.pp("hidden").pp(index);
         let norm = |channels, vb| {
-            let (steps, eps) = (config.steps, config.norm_eps);
+            let (steps, eps) = (config.steps, config.norm_eps.into());
             StepNorm::new(StepNormConfig { steps, channels, eps, relu: true }, vb)
         };
         let dense = |input, output, bias, vb| {

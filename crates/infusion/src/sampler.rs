@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use chains_core::{
     HostNoise, Result,
-    chain::{Clamped, Generation, GenerationState, Kernel, StepSchedule, chain},
+    chain::{self, Clamped, Generated, Generation, StepSchedule},
     nn::Statistics,
 };
 
@@ -26,15 +26,6 @@ impl SampleOptions {
     pub fn new(steps: usize) -> Self {
         Self { steps, variance_floor: None, statistics: Statistics::Running }
     }
-}
-
-/// One step of generated chains.
-#[derive(Clone, Debug)]
-pub struct Generated {
-    /// The drawn states, `(n, D)`: for likelihood-type scores.
-    pub position: Tensor,
-    /// The means they were drawn around, `(n, D)`: for pictures and Parzen windows.
-    pub mean: Tensor,
 }
 
 fn operator<'a>(model: &'a InfusionModel, options: &SampleOptions) -> Operator<'a> {
@@ -74,7 +65,8 @@ pub fn generate_from(
     noise: &mut HostNoise,
     visit: impl FnMut(usize, &Generated) -> Result<()>,
 ) -> Result<Generated> {
-    run(&Generation(operator(model, options)), start, options.steps, noise, visit)
+    let schedule = StepSchedule { len: options.steps };
+    chain::generate(&Generation(operator(model, options)), start, &schedule, noise, visit)
 }
 
 /// Completes images whose elements are known where `mask` (u8) is not zero; the known ones are
@@ -99,36 +91,10 @@ pub fn inpaint(
         mask: mask.clone(),
         known: known.clone(),
     };
-    let mut last = run(&kernel, start, options.steps, noise, visit)?;
-    last.mean = chains_core::chain::keep(mask, known, &last.mean)?;
+    let schedule = StepSchedule { len: options.steps };
+    let mut last = chain::generate(&kernel, start, &schedule, noise, visit)?;
+    last.mean = chain::keep(mask, known, &last.mean)?;
     Ok(last)
-}
-
-fn run<K>(
-    kernel: &K,
-    start: Tensor,
-    steps: usize,
-    noise: &mut HostNoise,
-    mut visit: impl FnMut(usize, &Generated) -> Result<()>,
-) -> Result<Generated>
-where
-    K: Kernel<
-            State = GenerationState,
-            Info = chains_core::chain::GenerationInfo<chains_core::dist::DiagGaussian>,
-        >,
-{
-    let mut last = None;
-    for draw in chain(kernel, start, &StepSchedule { len: steps }, noise)? {
-        let draw = draw?;
-        let generated =
-            Generated { position: draw.state.position, mean: draw.info.conditional.mean().clone() };
-        visit(draw.index, &generated)?;
-        last = Some(generated);
-    }
-    last.ok_or_else(|| chains_core::Error::Config {
-        field: "steps",
-        reason: "must be at least 1".into(),
-    })
 }
 
 #[cfg(test)]

@@ -126,6 +126,28 @@ fn weights_stand_for_the_gradient_of_the_value() -> Result<()> {
 }
 
 #[test]
+fn gradients_of_parts_add_up_to_those_of_the_sum() -> Result<()> {
+    let [x, w, b] = operands();
+    let parts: [&dyn Fn() -> Result<Tensor>; 3] =
+        [&|| mixed([&x, &w, &b]), &|| Ok(ops::silu(&x)?.sum(1)?), &|| {
+            Ok(ops::linear(&x, &w, None)?.sum(1)?)
+        }];
+    let (_, mut sum) = value_and_gradients(|| ops::exp(&w))?;
+    for part in parts {
+        add_gradients(&mut sum, &value_and_gradients(part)?.1)?;
+    }
+    let (_, want) = value_and_gradients(|| {
+        let rest = parts.iter().map(|part| part()).collect::<Result<Vec<_>>>()?;
+        Ok((Tensor::stack(&rest, 0)?.sum(0)?.sum_all()? + ops::exp(&w)?.sum_all()?)?)
+    })?;
+    for operand in [&x, &w, &b] {
+        let [got, want] = [&sum, &want].map(|grads| values(grads.get(operand).unwrap()));
+        assert_close("gradient", &got, &want, 1e-6);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_constant_has_no_gradients() -> Result<()> {
     let x = normal("x", 5).to_dtype(DType::F32)?;
     let (value, grads) = value_and_gradients(|| ops::silu(&x))?;

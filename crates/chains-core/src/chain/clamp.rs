@@ -28,6 +28,34 @@ pub fn keep(mask: &Tensor, known: &Tensor, position: &Tensor) -> Result<Tensor> 
     Ok(mask.where_cond(known, position)?)
 }
 
+/// A half of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The upper rows, `height / 2` of them.
+    Top,
+    /// The other rows.
+    Bottom,
+    /// The first columns, `width / 2` of them.
+    Left,
+    /// The other columns.
+    Right,
+}
+
+/// The mask whose known elements are a half of a planar image, the same for every channel: one a
+/// known element, u8, `(channels * height * width,)`.
+pub fn half_mask(half: Half, [channels, height, width]: [usize; 3]) -> Vec<u8> {
+    let known = |at: usize| {
+        let (row, column) = (at / width % height, at % width);
+        match half {
+            Half::Top => row < height / 2,
+            Half::Bottom => row >= height / 2,
+            Half::Left => column < width / 2,
+            Half::Right => column >= width / 2,
+        }
+    };
+    (0..channels * height * width).map(|at| u8::from(known(at))).collect()
+}
+
 /// A kernel whose known dimensions are put back after every step and at the start.
 #[derive(Clone, Debug)]
 pub struct Clamped<K> {

@@ -1,16 +1,22 @@
 //! Transition operators, chains as iterators, clamping, and estimators along paths.
 
+mod blocks;
 mod clamp;
 mod estimate;
+mod generate;
 mod kernel;
 mod operator;
 #[cfg(test)]
 mod tests;
 
-pub use clamp::{Clamped, keep};
+pub use blocks::{PathBlock, PathBlocks, PathEstimate, PathWeights, host_values};
+pub use clamp::{Clamped, Half, half_mask, keep};
 pub use estimate::{LogMeanExp, LogWeights, PathSummary};
+pub use generate::{Generated, generate};
 pub use kernel::{Chain, Draw, Kernel, Schedule, chain, check_kernel};
-pub use operator::{Generation, GenerationInfo, GenerationState, StepSchedule, TransitionOperator};
+pub use operator::{
+    Generation, GenerationInfo, GenerationState, Stationary, StepSchedule, TransitionOperator,
+};
 
 /// A moment of chain time.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -79,3 +79,22 @@ impl Schedule for StepSchedule {
         Some(self.len)
     }
 }
+
+/// The same transition again and again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stationary {
+    /// The transition.
+    pub step: Step,
+    /// Number of steps; `None` goes on for ever.
+    pub len: Option<usize>,
+}
+
+impl Schedule for Stationary {
+    fn at(&self, _: usize) -> Step {
+        self.step
+    }
+
+    fn len(&self) -> Option<usize> {
+        self.len
+    }
+}

@@ -3,15 +3,21 @@
 //! Event shapes are `(b, ..event)`: the first axis numbers independent conditionals.
 
 mod discrete;
+mod factorial;
 mod gaussian;
+mod law;
 mod mixture;
+mod moments;
 #[cfg(test)]
 mod tests;
 mod uniform;
 
 pub use discrete::Bernoulli;
+pub use factorial::FactorialGaussian;
 pub use gaussian::DiagGaussian;
+pub use law::Law;
 pub use mixture::{DimensionMixture, Masks};
+pub use moments::Moments;
 pub use uniform::Uniform;
 
 use candle_core::Tensor;

@@ -57,6 +57,21 @@ impl Conv2d {
         Ok(Self { weight, bias, stride, padding })
     }
 
+    /// The layer that halves height and width, rounding up: kernel 5, stride 2, padding 2.
+    ///
+    /// # Errors
+    /// As [`Conv2d::new`].
+    pub fn halving(
+        input: usize,
+        output: usize,
+        bias: bool,
+        stdev: f64,
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
+        let config = Conv2dConfig { input, output, kernel: 5, stride: 2, padding: 2 };
+        Self::new(config, bias, stdev, vb)
+    }
+
     /// `(b, input, h, w)` -> `(b, output, oh, ow)`, with the sides of [`ops::conv2d`].
     ///
     /// # Errors

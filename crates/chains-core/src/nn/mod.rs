@@ -2,10 +2,14 @@
 
 mod conv;
 mod linear;
+mod norm;
+mod orthogonal;
 mod step_norm;
 #[cfg(test)]
 mod tests;
 
 pub use conv::{Conv2d, Conv2dConfig, ConvTranspose2d};
 pub use linear::{Linear, LinearInit};
+pub use norm::{Gains, MomentSource, Norm, NormConfig, NormKind};
+pub use orthogonal::orthogonal;
 pub use step_norm::{MomentAverage, Statistics, StepNorm, StepNormConfig};

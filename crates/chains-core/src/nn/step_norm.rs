@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::{
     error::{Error, Result},
-    ops::{self, BatchMoments, NormOptions},
+    ops::{self, BatchMoments, Eps, NormOptions},
 };
 
 /// Which moments normalise.
@@ -24,13 +24,14 @@ pub struct StepNormConfig {
     pub steps: usize,
     /// Channels, or units of a dense layer.
     pub channels: usize,
-    /// Added to the variance under the root.
-    pub eps: f64,
+    /// The small number that keeps the result finite.
+    pub eps: Eps,
     /// Apply a ReLU afterwards.
     pub relu: bool,
 }
 
-/// `y = weight_t (x - mean_t) / sqrt(variance_t + eps) + bias_t`, with `t` the chain's step.
+/// `y = weight_t (x - mean_t) / deviation_t + bias_t`, with `t` the chain's step and the deviation of
+/// [`Eps`].
 ///
 /// Variables are `norms.<step>.weight` (begun at 1), `.bias` (0), `.running_mean` (0) and
 /// `.running_var` (1), each `(channels,)`; variances are population variances. A step beyond the

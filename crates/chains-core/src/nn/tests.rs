@@ -27,7 +27,7 @@ fn input(label: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
 }
 
 fn step_norm(store: &ParamStore, steps: usize, channels: usize, relu: bool) -> Result<StepNorm> {
-    let config = StepNormConfig { steps, channels, eps: 1e-4, relu };
+    let config = StepNormConfig { steps, channels, eps: 1e-4.into(), relu };
     StepNorm::new(config, store.builder().pp("layer"))
 }
 
@@ -266,6 +266,7 @@ fn tensors_have_the_names_and_shapes_of_pytorch() -> Result<()> {
     ConvTranspose2d::doubling(6, 2, false, 0.1, s.builder().pp("d"))?;
     Conv2d::new(Conv2dConfig::same3(6, 2), true, 0.1, s.builder().pp("e"))?;
     Conv2d::new(Conv2dConfig::same3(6, 2), false, 0.1, s.builder().pp("f"))?;
+    Conv2d::halving(2, 6, true, 0.1, s.builder().pp("g"))?;
     step_norm(&s, 2, 5, true)?;
     let mut want: Vec<(String, Vec<usize>)> = [
         ("a.weight", vec![3, 4]),
@@ -277,6 +278,8 @@ fn tensors_have_the_names_and_shapes_of_pytorch() -> Result<()> {
         ("e.weight", vec![2, 6, 3, 3]),
         ("e.bias", vec![2]),
         ("f.weight", vec![2, 6, 3, 3]),
+        ("g.weight", vec![6, 2, 5, 5]),
+        ("g.bias", vec![6]),
     ]
     .map(|(name, shape)| (name.to_owned(), shape))
     .to_vec();
@@ -287,7 +290,7 @@ fn tensors_have_the_names_and_shapes_of_pytorch() -> Result<()> {
     }
     want.sort();
     assert_eq!(names(&s), want);
-    assert_eq!(s.trainable().len(), 13);
+    assert_eq!(s.trainable().len(), 15);
     Ok(())
 }
 
@@ -331,11 +334,27 @@ fn tensors_begin_as_documented() -> Result<()> {
 }
 
 #[test]
+fn a_halving_convolution_and_a_doubling_one_undo_each_others_sides() -> Result<()> {
+    let s = store(&Device::Cpu);
+    let down = Conv2d::halving(2, 3, true, 0.1, s.builder().pp("down"))?;
+    let up = ConvTranspose2d::doubling(3, 2, true, 0.1, s.builder().pp("up"))?;
+    for side in [64, 32, 28, 14, 8] {
+        let y = down.forward(&input("x", &[2, 2, side, side], &Device::Cpu)?)?;
+        assert_eq!(y.dims(), [2, 3, side / 2, side / 2]);
+        assert_eq!(up.forward(&y)?.dims(), [2, 2, side, side]);
+    }
+    let y = down.forward(&input("x", &[1, 2, 7, 7], &Device::Cpu)?)?;
+    assert_eq!(y.dims(), [1, 3, 4, 4]);
+    Ok(())
+}
+
+#[test]
 fn public_types_cross_threads() {
     fn both<T: Send + Sync>() {}
     both::<Linear>();
     both::<Conv2d>();
     both::<ConvTranspose2d>();
+    both::<super::Norm>();
     both::<StepNorm>();
     both::<MomentAverage>();
     both::<ParamStore>();

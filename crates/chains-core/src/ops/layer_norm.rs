@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    GRAIN, build_rows, fused,
+    Eps, GRAIN, build_rows, fused,
     simd::{lane_sum, vectorised},
     slice, with_values, zeros,
 };
@@ -15,10 +15,11 @@ use crate::{
     error::{Error, Result},
 };
 
-/// `gain (x - mean) / sqrt(variance + eps) + shift` over the last axis.
+/// `gain (x - mean) / deviation + shift` over the last axis; the deviation is `sqrt(variance + eps)`
+/// for a number, see [`Eps`].
 ///
 /// Mean and population variance of every row are its own, and the gradient flows through them
-/// (Ba, Kiros and Hinton 2016, with `eps` inside the root as in PyTorch).
+/// (Ba, Kiros and Hinton 2016).
 ///
 /// # Shapes
 /// `x`: `(.., d)`; `gain`, `shift`: `(d,)`, one and zero if missing; the result as `x`.
@@ -29,8 +30,9 @@ pub fn layer_norm(
     x: &Tensor,
     gain: Option<&Tensor>,
     shift: Option<&Tensor>,
-    eps: f64,
+    eps: impl Into<Eps>,
 ) -> Result<Tensor> {
+    let eps = eps.into();
     let d = x.dims().last().copied().unwrap_or(0);
     if d == 0 {
         let (expected, got) = ("(.., d) with d > 0".into(), x.dims().to_vec());
@@ -51,12 +53,12 @@ pub fn layer_norm(
             Some(shift) => shift.contiguous()?,
             None => Tensor::zeros(d, x.dtype(), x.device())?,
         };
-        let op = LayerNorm { eps: eps as f32, moments: OnceLock::new() };
+        let op = LayerNorm { eps, moments: OnceLock::new() };
         return Ok(apply3(op, [&x.contiguous()?, &gain, &shift])?);
     }
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let mut y = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    let mut y = centred.broadcast_div(&eps.deviation(&variance)?)?;
     if let Some(gain) = gain {
         y = y.broadcast_mul(gain)?;
     }
@@ -67,23 +69,24 @@ pub fn layer_norm(
 }
 
 struct LayerNorm {
-    eps: f32,
-    /// Of every row the mean and the inverse of the deviation, from the forward pass.
-    moments: OnceLock<Vec<[f32; 2]>>,
+    eps: Eps,
+    /// Of every row the mean, the inverse of the deviation and its pull, from the forward pass.
+    moments: OnceLock<Vec<[f32; 3]>>,
 }
 
 impl LayerNorm {
     #[inline(always)]
-    fn row_moments(&self, xs: &[f32]) -> [f32; 2] {
+    fn row_moments(&self, xs: &[f32]) -> [f32; 3] {
         let count = xs.len() as f32;
         let mean = lane_sum([xs], |[x]| x) / count;
         let variance = lane_sum([xs], |[x]| (x - mean) * (x - mean)) / count;
-        [mean, 1.0 / (variance + self.eps).sqrt()]
+        let (scale, pull) = self.eps.scale_and_pull(variance);
+        [mean, scale, pull]
     }
 
-    fn moments(&self, xs: &[f32], d: usize) -> &[[f32; 2]] {
+    fn moments(&self, xs: &[f32], d: usize) -> &[[f32; 3]] {
         self.moments.get_or_init(|| {
-            let mut moments = vec![[0.0; 2]; xs.len() / d];
+            let mut moments = vec![[0.0; 3]; xs.len() / d];
             let rows = (GRAIN / d).max(1);
             moments.par_chunks_mut(rows).zip(xs.par_chunks(rows * d)).for_each(|(out, xs)| {
                 vectorised(
@@ -108,7 +111,7 @@ impl LayerNorm {
             #[inline(always)]
             |start, out| {
                 let rows = out.chunks_exact_mut(d).zip(xs[start..].chunks_exact(d));
-                for ((out, xs), [mean, scale]) in rows.zip(&moments[start / d..]) {
+                for ((out, xs), [mean, scale, _]) in rows.zip(&moments[start / d..]) {
                     let constants = gain.iter().zip(shift);
                     for ((y, x), (gain, shift)) in out.iter_mut().zip(xs).zip(constants) {
                         *y = (x - mean) * scale * gain + shift;
@@ -169,7 +172,12 @@ impl LayerNorm {
 }
 
 #[inline(always)]
-fn add_row(xs: &[f32], grads: &[f32], [mean, scale]: [f32; 2], [gain, shift]: &mut [Vec<f32>; 2]) {
+fn add_row(
+    xs: &[f32],
+    grads: &[f32],
+    [mean, scale, _]: [f32; 3],
+    [gain, shift]: &mut [Vec<f32>; 2],
+) {
     let sums = gain.iter_mut().zip(shift.iter_mut());
     for ((gain, shift), (x, g)) in sums.zip(xs.iter().zip(grads)) {
         *gain += g * (x - mean) * scale;
@@ -178,11 +186,17 @@ fn add_row(xs: &[f32], grads: &[f32], [mean, scale]: [f32; 2], [gain, shift]: &m
 }
 
 #[inline(always)]
-fn input_grad(xs: &[f32], gain: &[f32], grads: &[f32], [mean, scale]: [f32; 2], out: &mut [f32]) {
+fn input_grad(
+    xs: &[f32],
+    gain: &[f32],
+    grads: &[f32],
+    [mean, scale, pull]: [f32; 3],
+    out: &mut [f32],
+) {
     let d = gain.len() as f32;
     let plain = lane_sum([grads, gain], |[g, gain]| g * gain) / d;
     let along = lane_sum([grads, gain, xs], |[g, gain, x]| g * gain * (x - mean));
-    let along = along * scale * scale / d;
+    let along = along * scale * scale / d * pull;
     for (out, (x, (g, gain))) in out.iter_mut().zip(xs.iter().zip(grads.iter().zip(gain))) {
         *out = scale * (g * gain - plain - (x - mean) * along);
     }

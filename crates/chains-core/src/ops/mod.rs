@@ -40,7 +40,7 @@ pub use kernel::inner_products;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_known};
 pub use log_add_exp::log_add_exp;
-pub use norm::{BatchMoments, NormOptions, batch_moments, normalise};
+pub use norm::{BatchMoments, Eps, NormOptions, batch_moments, normalise};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use resize::{avg_pool2, max_pool2, upsample2};
 pub use simd::vectorised;

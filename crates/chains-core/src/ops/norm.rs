@@ -1,9 +1,11 @@
 //! Batch normalisation.
 
+mod eps;
 mod passes;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
+pub use self::eps::Eps;
 use self::passes::{Passes, moments};
 use super::{activation::relu, fused, slice, with_values};
 use crate::{
@@ -42,7 +44,8 @@ pub fn batch_moments(x: &Tensor) -> Result<BatchMoments> {
     Ok(BatchMoments { mean: mean.reshape((g, c))?, variance })
 }
 
-/// `relu(gain (x - mean) / sqrt(variance + eps) + shift)`, the ReLU being optional.
+/// `relu(gain (x - mean) / deviation + shift)`, the ReLU being optional; the deviation is
+/// `sqrt(variance + eps)` for a number, see [`Eps`].
 ///
 /// With `batch` the moments must be [`batch_moments`] of this very `x`, and the gradient flows
 /// through them; without it they are constants.
@@ -56,9 +59,10 @@ pub fn normalise(
     x: &Tensor,
     moments: &BatchMoments,
     [gain, shift]: [&Tensor; 2],
-    eps: f64,
+    eps: impl Into<Eps>,
     options: NormOptions,
 ) -> Result<Tensor> {
+    let eps = eps.into();
     let [g, b, c, s] = axes(x)?;
     for (what, tensor) in [
         ("batch norm gain", gain),
@@ -73,8 +77,8 @@ pub fn normalise(
     }
     if fused(&[x, gain, shift, &moments.mean, &moments.variance]) {
         let op = with_values([&moments.mean, &moments.variance], |[mean, variance]| {
-            let scale = variance.iter().map(|v| 1.0 / (v + eps as f32).sqrt()).collect();
-            Ok(Normalise { mean: mean.to_vec(), scale, axes: [g, b, c, s], options })
+            let (scale, pull) = variance.iter().map(|v| eps.scale_and_pull(*v)).unzip();
+            Ok(Normalise { mean: mean.to_vec(), scale, pull, axes: [g, b, c, s], options })
         })?;
         let operands = [&x.contiguous()?, &gain.contiguous()?, &shift.contiguous()?];
         return Ok(apply3(op, operands)?);
@@ -88,7 +92,7 @@ pub fn normalise(
     } else {
         (wide(&moments.mean.detach())?, wide(&moments.variance.detach())?)
     };
-    let y = flat.broadcast_sub(&mean)?.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    let y = flat.broadcast_sub(&mean)?.broadcast_div(&eps.deviation(&variance)?)?;
     let y = y.broadcast_mul(&wide(gain)?)?.broadcast_add(&wide(shift)?)?;
     let y = if options.relu { relu(&y)? } else { y };
     Ok(y.reshape(x.shape())?)
@@ -117,8 +121,10 @@ fn axes(x: &Tensor) -> Result<[usize; 4]> {
 
 struct Normalise {
     mean: Vec<f32>,
-    /// `1 / sqrt(variance + eps)`.
+    /// One over the deviation.
     scale: Vec<f32>,
+    /// See [`Eps::scale_and_pull`].
+    pull: Vec<f32>,
     axes: [usize; 4],
     options: NormOptions,
 }
@@ -164,7 +170,7 @@ impl CustomOp3 for Normalise {
 
 impl Normalise {
     fn passes<'a>(&'a self, gain: &'a [f32], shift: &'a [f32]) -> Passes<'a> {
-        let (mean, scale) = (&self.mean, &self.scale);
-        Passes { mean, scale, gain, shift, axes: self.axes, options: self.options }
+        let (mean, scale, pull) = (&self.mean, &self.scale, &self.pull);
+        Passes { mean, scale, pull, gain, shift, axes: self.axes, options: self.options }
     }
 }

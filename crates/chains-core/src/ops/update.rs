@@ -19,6 +19,8 @@ pub struct AdamStep {
     pub correction: f64,
     /// Added to the root of the corrected second moment.
     pub eps: f64,
+    /// Take entries of the gradient that are not a number as zero.
+    pub nan_as_zero: bool,
 }
 
 /// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
@@ -43,7 +45,11 @@ pub fn adam_step(parameter: &Var, grad: &Tensor, m: &Var, v: &Var, step: AdamSte
             with_values_mut(m, |m| {
                 with_values_mut(v, |v| {
                     with_values([grad], |[grad]| {
-                        step.run(parameter, grad, m, v);
+                        if step.nan_as_zero {
+                            step.run::<true>(parameter, grad, m, v);
+                        } else {
+                            step.run::<false>(parameter, grad, m, v);
+                        }
                         Ok(())
                     })
                 })
@@ -51,6 +57,12 @@ pub fn adam_step(parameter: &Var, grad: &Tensor, m: &Var, v: &Var, step: AdamSte
         })?;
         return Ok(());
     }
+    let clean = if step.nan_as_zero {
+        grad.eq(grad)?.where_cond(grad, &grad.zeros_like()?)?
+    } else {
+        grad.clone()
+    };
+    let grad = &clean;
     let new_m = ((m.as_tensor() * step.beta1)? + (grad * (1.0 - step.beta1))?)?;
     let new_v = ((v.as_tensor() * step.beta2)? + (grad.sqr()? * (1.0 - step.beta2))?)?;
     let scale = ((&new_v / step.correction)?.sqrt()? + step.eps)?;
@@ -97,7 +109,13 @@ pub fn running_average(average: &Var, value: &Tensor, decay: f64) -> Result<()> 
 
 impl AdamStep {
     /// One pass over parameter, gradient and both moments.
-    fn run(&self, parameter: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
+    fn run<const NAN_AS_ZERO: bool>(
+        &self,
+        parameter: &mut [f32],
+        grad: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+    ) {
         let decays = [self.beta1, self.beta2].map(|beta| (beta as f32, (1.0 - beta) as f32));
         let [(keep1, take1), (keep2, take2)] = decays;
         let (size, eps) = (self.step_size as f32, self.eps as f32);
@@ -111,6 +129,7 @@ impl AdamStep {
                     || {
                         let moments = m.iter_mut().zip(v.iter_mut());
                         for ((p, g), (m, v)) in parameter.iter_mut().zip(grad).zip(moments) {
+                            let g = if NAN_AS_ZERO && g.is_nan() { 0.0 } else { *g };
                             *m = keep1 * *m + take1 * g;
                             *v = keep2 * *v + take2 * (g * g);
                             *p -= size * *m / ((*v * inverse).sqrt() + eps);

@@ -60,6 +60,29 @@ impl Adam {
         grads: &GradStore,
         learning_rate: f64,
     ) -> Result<()> {
+        self.apply(store, grads, learning_rate, false)
+    }
+
+    /// [`Adam::step`] that takes entries of gradients that are not a number as zero.
+    ///
+    /// # Errors
+    /// As [`Adam::step`].
+    pub fn step_without_nan(
+        &mut self,
+        store: &ParamStore,
+        grads: &GradStore,
+        learning_rate: f64,
+    ) -> Result<()> {
+        self.apply(store, grads, learning_rate, true)
+    }
+
+    fn apply(
+        &mut self,
+        store: &ParamStore,
+        grads: &GradStore,
+        learning_rate: f64,
+        nan_as_zero: bool,
+    ) -> Result<()> {
         self.steps += 1;
         let AdamConfig { beta1, beta2, eps } = self.config;
         let count = i32::try_from(self.steps).unwrap_or(i32::MAX);
@@ -69,6 +92,7 @@ impl Adam {
             step_size: learning_rate / (1.0 - beta1.powi(count)),
             correction: 1.0 - beta2.powi(count),
             eps,
+            nan_as_zero,
         };
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(var.as_tensor()) else { continue };
@@ -165,6 +189,21 @@ mod tests {
             (quadratic(&self::store()?, &mut Adam::new(AdamConfig::standard()), 1)?[0] - 1.9).abs()
                 < 1e-6
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_a_number_moves_nothing_if_asked_to() -> Result<()> {
+        let (store, mut adam) = (store()?, Adam::new(AdamConfig::standard()));
+        let x = store.builder().get(2, "x")?;
+        let weights = Tensor::new(&[1.0_f32, f32::NAN], &Device::Cpu)?;
+        let grads = x.mul(&weights)?.sum_all()?.backward()?;
+        adam.step_without_nan(&store, &grads, 0.1)?;
+        let got: Vec<f32> = store.get("x").unwrap().to_vec1()?;
+        assert!((got[0] - 1.9).abs() < 1e-6);
+        assert_eq!(got[1].to_bits(), 2.0_f32.to_bits());
+        adam.step(&store, &grads, 0.1)?;
+        assert!(store.get("x").unwrap().to_vec1::<f32>()?[1].is_nan());
         Ok(())
     }
 

@@ -191,7 +191,14 @@ fn adam(_: &Path) -> Result<Unit> {
     };
     let (parameter, grad) = (zeros()?, values("gradient", &[5_000_000])?);
     let (m, v) = (zeros()?, zeros()?);
-    let step = AdamStep { beta1: 0.9, beta2: 0.999, step_size: 1e-4, correction: 1.0, eps: 1e-8 };
+    let step = AdamStep {
+        beta1: 0.9,
+        beta2: 0.999,
+        step_size: 1e-4,
+        correction: 1.0,
+        eps: 1e-8,
+        nan_as_zero: false,
+    };
     Ok(Box::new(move || Ok(ops::adam_step(&parameter, &grad, &m, &v, step)?)))
 }
 

@@ -1,5 +1,6 @@
 //! Chains on a linear-Gaussian transition, whose laws are known.
 
+mod blocks;
 mod estimate;
 mod kernel;
 

@@ -6,7 +6,7 @@ use super::{assert_conditionals_vary_fastest, assert_moments};
 use crate::{
     Error, Result, Seed,
     density::{LogDensity, Sample},
-    dist::{Bernoulli, DiagGaussian, Uniform},
+    dist::{Bernoulli, DiagGaussian, FactorialGaussian, Law, Uniform},
     testing::{
         assert_agrees, assert_close, assert_differences, evaluate, normal, on_devices, uniform,
         values,
@@ -46,6 +46,56 @@ fn gaussian_golden_values() -> Result<()> {
     let error = DiagGaussian::new(mean, rows(&[&[1.0, 1.0]])).unwrap_err();
     assert!(matches!(error, Error::Shape { what: "Gaussian variance", .. }), "{error}");
     assert!(law.log_prob(&rows(&[&[0.0, 0.0]])).is_err());
+    Ok(())
+}
+
+#[test]
+fn entropies_are_the_closed_forms() -> Result<()> {
+    let law = DiagGaussian::new(rows(&[&[3.0, -1.0]]), rows(&[&[1.0, 4.0]]))?;
+    // 0.5 ln(2 pi e) twice, and 0.5 ln 4.
+    let want = (2.0 * std::f64::consts::PI).ln() + 1.0 + 2_f64.ln();
+    assert_close("Gaussian", &values(&law.entropy()?), &[want], 1e-14);
+    assert_eq!(values(&law.centre()?), [3.0, -1.0]);
+    let p = [0.2_f64, 0.5];
+    let logits: Vec<f64> = p.iter().map(|p| (p / (1.0 - p)).ln()).collect();
+    let law = Bernoulli::new(rows(&[&logits]));
+    let want: f64 = p.iter().map(|p| -p * p.ln() - (1.0 - p) * (1.0 - p).ln()).sum();
+    assert_close("Bernoulli", &values(&law.entropy()?), &[want], 1e-14);
+    assert_close("mean", &values(&law.centre()?), &p, 1e-14);
+    // Certain outcomes have none.
+    let certain = Bernoulli::new(rows(&[&[1e3, -1e3]]));
+    assert_close("certain", &values(&certain.entropy()?), &[0.0], 1e-300);
+    Ok(())
+}
+
+#[test]
+fn differentiable_samples_are_the_samples_with_a_graph() -> Result<()> {
+    let [mean, variance] = [normal("mean", (2, 3)), uniform("v", (2, 3), 0.2, 2.0)];
+    let live = candle_core::Var::from_tensor(&mean)?;
+    let law = DiagGaussian::new(live.as_tensor().clone(), variance)?;
+    let drawn = law.differentiable_sample(&mut Seed::new(1).host_noise())?;
+    assert!(drawn.track_op());
+    let plain = law.sample(1, &mut Seed::new(1).host_noise())?;
+    assert_close("sample", &values(&drawn), &values(&plain), 1e-15);
+    let discrete = Bernoulli::new(mean).differentiable_sample(&mut Seed::new(1).host_noise());
+    assert!(matches!(discrete, Err(Error::Config { .. })));
+    Ok(())
+}
+
+#[test]
+fn a_start_is_the_same_for_every_chain() -> Result<()> {
+    let [mean, variance] = [[0.5, -1.0], [0.25, 4.0]].map(|v| Tensor::new(&v, &Device::Cpu));
+    let (mean, variance) = (mean?, variance?);
+    let start = FactorialGaussian::new(mean.clone(), variance.clone())?;
+    let batch = start.batch(3)?;
+    assert_eq!(values(batch.mean()), [0.5, -1.0].repeat(3));
+    assert_eq!(values(batch.variance()), [0.25, 4.0].repeat(3));
+    let drawn = start.sample(4, &mut Seed::new(1).host_noise())?;
+    let want = start.batch(4)?.sample(1, &mut Seed::new(1).host_noise())?;
+    assert_eq!((drawn.dims(), values(&drawn)), (&[4, 2][..], values(&want)));
+    for bad in [variance.narrow(0, 0, 1)?, variance.unsqueeze(0)?] {
+        assert!(matches!(FactorialGaussian::new(mean.clone(), bad), Err(Error::Shape { .. })));
+    }
     Ok(())
 }
 

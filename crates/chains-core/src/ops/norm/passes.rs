@@ -122,21 +122,22 @@ pub(super) fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
 pub(super) struct Passes<'a> {
     pub(super) mean: &'a [f32],
     pub(super) scale: &'a [f32],
+    pub(super) pull: &'a [f32],
     pub(super) gain: &'a [f32],
     pub(super) shift: &'a [f32],
     pub(super) axes: [usize; 4],
     pub(super) options: NormOptions,
 }
 
-/// Mean, scale, gain and shift of a range of channels.
+/// Mean, scale, pull, gain and shift of a range of channels.
 #[derive(Clone, Copy)]
-struct Channels<'a>([&'a [f32]; 4]);
+struct Channels<'a>([&'a [f32]; 5]);
 
 impl Channels<'_> {
     #[inline(always)]
     fn at(&self, index: usize) -> Channel {
-        let [mean, scale, gain, shift] = self.0.map(|values| values[index]);
-        Channel { mean, scale, factor: gain * scale, shift }
+        let [mean, scale, pull, gain, shift] = self.0.map(|values| values[index]);
+        Channel { mean, scale, pull, factor: gain * scale, shift }
     }
 }
 
@@ -145,6 +146,7 @@ impl Channels<'_> {
 struct Channel {
     mean: f32,
     scale: f32,
+    pull: f32,
     /// `gain * scale`.
     factor: f32,
     shift: f32,
@@ -180,14 +182,14 @@ impl Channel {
     /// count of its elements.
     #[inline(always)]
     fn input_grad(self, x: f32, grad: f32, [gain, shift]: [f32; 2], count: f32) -> f32 {
-        self.factor * (grad - (shift + self.normalised(x) * gain) * count)
+        self.factor * (grad - (shift + self.normalised(x) * (gain * self.pull)) * count)
     }
 }
 
 impl Passes<'_> {
     #[inline(always)]
     fn channels(&self, range: Range<usize>) -> Channels<'_> {
-        let slices = [self.mean, self.scale, self.gain, self.shift];
+        let slices = [self.mean, self.scale, self.pull, self.gain, self.shift];
         Channels(slices.map(|values| &values[range.clone()]))
     }
 

@@ -4,6 +4,7 @@ mod activation;
 mod affine;
 mod conv;
 mod conv_contract;
+mod deviation;
 mod draw;
 mod gaussian;
 mod heads;

@@ -8,12 +8,17 @@ use crate::{
     testing::{assert_close, normal, on_devices, values},
 };
 
-on_devices!(adam_in_f32_equals_f64, a_strided_gradient_is_read_in_its_own_order);
+on_devices!(
+    adam_in_f32_equals_f64,
+    a_strided_gradient_is_read_in_its_own_order,
+    entries_that_are_not_a_number_count_as_zero_if_asked_to,
+);
 
 fn constants(step: i32) -> AdamStep {
     let (beta1, beta2) = (0.9, 0.99);
     let step_size = 0.01 / (1.0 - 0.9_f64.powi(step));
-    AdamStep { beta1, beta2, step_size, correction: 1.0 - 0.99_f64.powi(step), eps: 1e-8 }
+    let correction = 1.0 - 0.99_f64.powi(step);
+    AdamStep { beta1, beta2, step_size, correction, eps: 1e-8, nan_as_zero: false }
 }
 
 /// Parameter and moments after five steps along fixed gradients.
@@ -35,6 +40,31 @@ fn adam_in_f32_equals_f64(device: &Device) -> Result<()> {
         for (what, (got, want)) in ["parameter", "m", "v"].iter().zip(got.iter().zip(&want)) {
             assert_close(what, got, want, 2e-6);
         }
+    }
+    Ok(())
+}
+
+fn entries_that_are_not_a_number_count_as_zero_if_asked_to(device: &Device) -> Result<()> {
+    let run = |dtype, grad: [f64; 3], nan_as_zero| -> Result<Vec<f64>> {
+        let convert = |v: &[f64]| -> Result<Tensor> {
+            Ok(Tensor::new(v, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
+        };
+        let parameter = Var::from_tensor(&convert(&[1.0, 2.0, 3.0])?)?;
+        let m = Var::from_tensor(&convert(&[0.5, 0.5, 0.5])?)?;
+        let v = Var::from_tensor(&convert(&[0.1, 0.1, 0.1])?)?;
+        let step = AdamStep { nan_as_zero, ..constants(2) };
+        adam_step(&parameter, &convert(&grad)?, &m, &v, step)?;
+        Ok([&parameter, &m, &v].iter().flat_map(|var| values(var.as_tensor())).collect())
+    };
+    let wide = if device.is_cpu() { vec![DType::F32, DType::F64] } else { vec![DType::F32] };
+    for dtype in wide {
+        let want = run(dtype, [0.25, 0.0, f64::INFINITY], false)?;
+        let got = run(dtype, [0.25, f64::NAN, f64::INFINITY], true)?;
+        // Infinities are no business of this option.
+        assert!(got[2].is_nan() && want[2].is_nan());
+        let finite = |v: &[f64]| v.iter().copied().filter(|v| v.is_finite()).collect::<Vec<_>>();
+        assert_eq!(finite(&got), finite(&want));
+        assert!(run(dtype, [0.25, f64::NAN, 0.0], false)?[1].is_nan());
     }
     Ok(())
 }
