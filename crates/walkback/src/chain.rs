@@ -50,8 +50,9 @@ pub enum Weighting {
     Plain,
     /// The last factor `ln p(s_0 | s_1)` is `N(s_0; mu(s_1), v I)` with this variance.
     Isotropic(f64),
-    /// `-ln q` is replaced by its conditional expectation, the entropy. The same lower bound with
-    /// less noise; no weight for importance sampling.
+    /// `-ln q` is replaced by its conditional expectation, the entropy. The same lower bound without
+    /// the noise of `ln q`; no weight for importance sampling. Near detailed balance that noise
+    /// cancels against that of `ln p`, and plain weights are the better ones.
     Entropy,
 }
 

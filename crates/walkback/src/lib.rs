@@ -12,8 +12,8 @@
 //! * [`update`]: one walk with its optimiser steps, online or accumulated; [`Learner`] does the same
 //!   for any operator. [`score`]: the monitor of training on other rows.
 //! * [`freeze`]: stored normalisation moments and the fitted start, which every density needs.
-//! * [`WalkbackChain`], [`estimate`], [`IsotropicPaths`]: lower bound, its variant with less noise,
-//!   importance sampling, isotropic output variances.
+//! * [`WalkbackChain`], [`estimate`], [`IsotropicPaths`]: lower bound, also with the entropy of the
+//!   proposal, importance sampling, isotropic output variances.
 //! * [`generate`], [`heat`], [`inpaint`]: chains. [`reversibility`]: how far they are from detailed
 //!   balance.
 //!
@@ -55,3 +55,7 @@ pub use sampler::{SampleOptions, generate, generate_from, heat, inpaint};
 pub use start::Start;
 pub use statistics::{freeze, refit_start};
 pub use train::{Learner, TrainState, Walked, score, update};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -153,11 +153,11 @@ fn reconstructing_a_state_from_itself_beats_the_ceiling_and_learns_nothing() -> 
     // Training finds it.
     let mut operator = Free::new(Linear { a: 0.3, b: 0.0, w: 0.5 }, DType::F64)?;
     operator.floor = FLOOR;
-    let found = train(&operator, Objective::SelfReconstruct, 3_000, 0.05)?;
-    let score = found[2_900..].iter().sum::<f64>() / 100.0;
+    let found = train(&operator, Objective::SelfReconstruct, 6_000, 0.05)?;
+    let score = found[5_900..].iter().sum::<f64>() / 100.0;
     assert!(score > ceiling(degenerate) && score <= peak(FLOOR), "{score}");
     let at = operator.values()?;
-    assert!((at.a - 1.0).abs() < 1e-3 && at.w < 1.1 * FLOOR, "{at:?}");
+    assert!((at.a - 1.0).abs() < 1e-3 && at.w < 2.0 * FLOOR, "{at:?}");
 
     // Cooled samples keep the law of p*, which is not the data's.
     let heating = Heating { extra: 0, ..ladder(1.0, 10) };

@@ -31,7 +31,9 @@ fn all() -> Vec<ModelConfig> {
 fn examples(model: &WalkbackModel, n: usize, seed: u64) -> Result<Tensor> {
     let x = rows(model, n, seed)?;
     let bits = matches!(model.config().operator, walkback::OperatorConfig::Bernoulli);
-    Ok(if bits { x.round()? } else { x })
+    // Bits of a row agree more often than not.
+    let level = x.mean_keepdim(1)?;
+    Ok(if bits { (x * 0.2)?.broadcast_add(&(level * 0.8)?)?.round()? } else { x })
 }
 
 fn state() -> TrainState {
@@ -148,7 +150,9 @@ impl TransitionOperator for Kinked {
 
     fn conditional(&self, s: &Tensor, _: Step) -> Result<DiagGaussian> {
         let [a, c] = ["a", "c"].map(|name| self.store.builder().get((1, 1), name));
-        let mean = s.broadcast_mul(&a?)?.broadcast_add(&(c?.sqrt()? * 0.0)?)?;
+        let (a, c) = (a?, c?);
+        let nothing = c.sqrt()?.mul(&c.zeros_like()?)?;
+        let mean = s.broadcast_mul(&a)?.broadcast_add(&nothing)?;
         DiagGaussian::new(mean, s.ones_like()?)
     }
 }
@@ -212,7 +216,7 @@ fn training_lowers_the_losses() -> Result<()> {
             let (mut state, mut noise) = (state(), Seed::new(0).host_noise());
             let mut losses = Vec::new();
             for _ in 0..80 {
-                let walked = update(&model, &mut state, &train, 3e-3, &x, &mut noise)?;
+                let walked = update(&model, &mut state, &train, 1e-2, &x, &mut noise)?;
                 losses.push(walked.losses.iter().sum::<f64>());
             }
             let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;

@@ -9,6 +9,7 @@ mod metrics;
 mod primitives;
 #[cfg(test)]
 mod tests;
+mod walkback;
 
 use std::{
     hint::black_box,
@@ -45,7 +46,7 @@ pub struct Workload {
 
 /// All workloads, in order.
 pub fn workloads() -> Vec<Workload> {
-    [infusion::workloads(), metrics::workloads(), primitives::workloads()]
+    [infusion::workloads(), walkback::workloads(), metrics::workloads(), primitives::workloads()]
         .into_iter()
         .flatten()
         .collect()

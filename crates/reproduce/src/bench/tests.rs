@@ -35,6 +35,8 @@ fn operations_are_those_of_the_definitions() {
         ("W01t", 90.98),
         ("W02", 255.74),
         ("W03", 1278.72),
+        ("W04", 121.73),
+        ("W05", 32.19),
         ("W13a", 202.13),
         ("W13c", 1228.80),
         ("W13d", 156.80),
@@ -65,5 +67,12 @@ fn a_row_has_times_in_order_and_its_distance_from_the_limit() {
 fn twenty_updates_on_a_batch_lower_its_loss() {
     let mut update = infusion::updates(root(), [128, 15]).unwrap();
     let losses: Vec<f64> = (0..20).map(|_| update().unwrap()).collect();
+    assert!(losses[19] < losses[0], "{losses:?}");
+    // A walk has thirty updates.
+    let mut update = walkback::updates(root()).unwrap();
+    let losses = [update().unwrap(), update().unwrap()];
+    assert!(losses[1] < losses[0], "{losses:?}");
+    let mut step = walkback::step().unwrap();
+    let losses: Vec<f64> = (0..20).map(|_| step().unwrap()).collect();
     assert!(losses[19] < losses[0], "{losses:?}");
 }

@@ -104,7 +104,7 @@ impl DenseInit {
 }
 
 /// Numbers in all tensors of a network, at most.
-const LARGEST_NETWORK: u128 = 1 << 30;
+const LARGEST_NETWORK: u128 = 1 << 28;
 /// Units or channels of a layer, at most.
 const LARGEST_WIDTH: usize = 1 << 24;
 /// Transitions with an index of their own, at most.
