@@ -245,17 +245,18 @@ fn updates_of_groups_have_the_sum_of_the_gradients() -> Result<()> {
         let all = operator.store.trainable().into_iter();
         all.map(|(_, var)| Ok(values(grads.get(var.as_tensor()).unwrap())?[0])).collect()
     };
-    for (updates, groups) in [
-        (Updates::Accumulated, vec![0..4]),
-        (Updates::Every { steps: 3 }, vec![0..3, 3..4]),
-        (Updates::Every { steps: 2 }, vec![0..2, 2..4]),
-        (Updates::Online, vec![0..1, 1..2, 2..3, 3..4]),
+    // Where each group begins, and the end.
+    for (updates, ends) in [
+        (Updates::Accumulated, vec![0, 4]),
+        (Updates::Every { steps: 3 }, vec![0, 3, 4]),
+        (Updates::Every { steps: 2 }, vec![0, 2, 4]),
+        (Updates::Online, vec![0, 1, 2, 3, 4]),
     ] {
         let (steps, got) = moments(updates)?;
-        assert_eq!(steps, groups.len() as u64, "{updates:?}");
+        assert_eq!(steps, ends.len() as u64 - 1, "{updates:?}");
         let mut want = vec![0.0; 3];
-        for group in groups {
-            for (want, g) in want.iter_mut().zip(gradients(group)?) {
+        for group in ends.windows(2) {
+            for (want, g) in want.iter_mut().zip(gradients(group[0]..group[1])?) {
                 *want = 0.9 * *want + 0.1 * g;
             }
         }

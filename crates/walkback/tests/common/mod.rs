@@ -49,7 +49,7 @@ impl Free {
         for (name, value) in [("a", at.a), ("b", at.b), ("ln_w", at.w.ln())] {
             store.builder().get_with_hints((1, 1), name, candle_nn::Init::Const(value))?;
         }
-        let vars = ["a", "b", "ln_w"].map(|name| store.get(name).unwrap());
+        let vars = ["a", "b", "ln_w"].map(|name| store.get(name).expect("a variable of the store"));
         Ok(Self { store, vars, floor: 0.0 })
     }
 
