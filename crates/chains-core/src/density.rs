@@ -27,6 +27,16 @@ pub trait Energy {
     }
 }
 
+impl<E: Energy + ?Sized> Energy for &E {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        (**self).energy(x)
+    }
+
+    fn energy_and_grad(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        (**self).energy_and_grad(x)
+    }
+}
+
 /// A normalised log density in nats.
 pub trait LogDensity {
     /// `(b, ..)` -> `(b,)`.

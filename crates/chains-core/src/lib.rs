@@ -13,6 +13,7 @@ pub mod device;
 pub mod dist;
 pub mod error;
 pub mod hub;
+pub mod mcmc;
 pub mod nn;
 pub mod noise;
 pub mod ops;

@@ -1,0 +1,66 @@
+//! Targets whose moments are known.
+
+mod adapt;
+mod hmc;
+mod metropolis;
+
+use candle_core::{DType, Device, Shape, Tensor};
+
+use crate::{Noise, Result, Seed, density::Energy, testing::values};
+
+/// `N(0, diag(variances))`.
+#[derive(Clone, Copy)]
+struct Gaussian<const D: usize>([f64; D]);
+
+impl<const D: usize> Energy for Gaussian<D> {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        let weights = Tensor::new(&self.0.map(|v| 0.5 / v), x.device())?.to_dtype(x.dtype())?;
+        Ok(x.sqr()?.broadcast_mul(&weights)?.sum(1)?)
+    }
+}
+
+/// `x^4 / 4` in one dimension: `E x^2 = 2 Gamma(3/4) / Gamma(1/4)`, `E x^4 = 1`.
+struct Quartic;
+
+impl Energy for Quartic {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        Ok((x.sqr()?.sqr()?.sum(1)? * 0.25)?)
+    }
+}
+
+/// The gamma density `x exp(-x)`, no number below zero: mean 2, variance 2.
+struct Gamma;
+
+impl Energy for Gamma {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        Ok((x - x.log()?)?.sum(1)?)
+    }
+}
+
+/// Standard normal numbers in f64.
+fn normals(label: &str, shape: impl Into<Shape>) -> Tensor {
+    let mut noise = Seed::new(0).child(label).host_noise();
+    noise.normal(&shape.into(), DType::F64, &Device::Cpu).unwrap()
+}
+
+/// Asserts that a mean over independent values is what it should be within five standard errors.
+#[track_caller]
+fn assert_mean(what: &str, values: &[f64], want: f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let error = (variance / n).sqrt();
+    assert!((mean - want).abs() < 5.0 * error, "{what}: {mean}, expected {want}, error {error}");
+}
+
+/// Asserts mean and variance of every column of independent rows.
+#[track_caller]
+fn assert_moments(what: &str, rows: &Tensor, want: &[(f64, f64)]) -> Result<()> {
+    for (column, &(mean, variance)) in want.iter().enumerate() {
+        let x = values(&rows.narrow(1, column, 1)?);
+        assert_mean(&format!("{what}, mean {column}"), &x, mean);
+        let squares: Vec<f64> = x.iter().map(|x| (x - mean).powi(2)).collect();
+        assert_mean(&format!("{what}, variance {column}"), &squares, variance);
+    }
+    Ok(())
+}
