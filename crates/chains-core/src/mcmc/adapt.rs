@@ -176,9 +176,7 @@ impl<K: StepSized> Kernel for Adapted<K> {
 
     fn init(&self, position: Tensor) -> Result<Self::State> {
         let state = self.kernel.init(position)?;
-        let step_size = self.kernel.step_size(&state);
-        let acceptance = Tensor::full(self.rule.target, step_size.shape(), step_size.device())?;
-        let acceptance = acceptance.to_dtype(step_size.dtype())?;
+        let acceptance = (self.kernel.step_size(&state).ones_like()? * self.rule.target)?;
         Ok(AdaptedState { state, acceptance })
     }
 

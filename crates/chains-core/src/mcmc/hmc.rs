@@ -121,9 +121,8 @@ impl<E: Energy> Kernel for Hmc<E> {
 
     fn init(&self, position: Tensor) -> Result<HmcState> {
         let b = position.dims().first().copied().unwrap_or(0);
-        let step_size = Tensor::full(self.step_size, b, position.device())?;
-        let step_size = step_size.to_dtype(position.dtype())?;
-        self.at(position, step_size)
+        let ones = Tensor::ones(b, position.dtype(), position.device())?;
+        self.at(position, (ones * self.step_size)?)
     }
 
     fn step(
