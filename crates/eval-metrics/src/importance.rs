@@ -46,7 +46,8 @@ pub struct ImportanceBound {
 ///
 /// # Errors
 /// [`Error::TooFew`] for no points, [`Error::NonFinite`] for a log weight that is no finite number
-/// (a weight of zero makes the ELBO minus infinity), [`Error::Argument`] for no weights.
+/// (a weight of zero makes the ELBO minus infinity), [`Error::Argument`] for no weights and for
+/// magnitudes that overflow when squared.
 ///
 /// # Example
 /// ```
@@ -57,7 +58,11 @@ pub struct ImportanceBound {
 /// # Ok::<(), eval_metrics::Error>(())
 /// ```
 pub fn importance_bound<T: Real>(log_weights: ArrayView2<'_, T>) -> Result<ImportanceBound> {
-    check_rows("log_weights", log_weights, 1)?;
+    let largest = check_rows("log_weights", log_weights, 1)?;
+    if largest > 1e150 {
+        let reason = format!("magnitudes up to {largest:e} overflow when squared; in nats?");
+        return Err(Error::Argument { name: "log_weights", reason });
+    }
     let (n, k) = log_weights.dim();
     let points = (0..n).into_par_iter().map(|row| Point::of(log_weights.row(row)));
     let points: Vec<Point> = points.collect::<Result<_>>()?;
@@ -248,18 +253,30 @@ mod tests {
             "{one:?}"
         );
         assert_close(one.iwae, one.elbo, 1e-12);
-        let mut below = one;
-        for (seed, n, k) in [(93, 100_000, 10), (94, 10_000, 1000)] {
-            let found = importance_bound(from_prior(seed, n, k).view())?;
-            let error = found.iwae_std_error.unwrap();
-            assert!(found.iwae > below.iwae + 3.0 * (error + below.iwae_std_error.unwrap()));
-            assert!(found.iwae < LOG_LIKELIHOOD + 3.0 * error, "{found:?}");
-            assert!((found.elbo + 7.777374057934182).abs() < 3.0 * found.elbo_std_error.unwrap());
-            below = found;
+        let mut below = (one.elbo, one.elbo_std_error.unwrap());
+        for (seed, parts, n, k) in [(93, 1, 100_000, 10), (900, 100, 1000, 1000)] {
+            let [iwae, elbo] = pooled(seed, parts, n, k)?;
+            assert!(iwae.0 > below.0 + 3.0 * (iwae.1 + below.1), "{iwae:?} {below:?}");
+            assert!(iwae.0 < LOG_LIKELIHOOD + 3.0 * iwae.1, "{iwae:?}");
+            assert!((elbo.0 + 7.777374057934182).abs() < 3.0 * elbo.1, "{elbo:?}");
+            below = iwae;
         }
         // The gap of a thousand weights is about their variance over two thousand.
-        assert!((below.iwae - LOG_LIKELIHOOD).abs() < 0.01, "{below:?}");
+        assert!((below.0 - LOG_LIKELIHOOD).abs() < 0.01, "{below:?}");
         Ok(())
+    }
+
+    /// Both bounds with their standard errors over `parts` sets of `n` points.
+    fn pooled(seed: u32, parts: u32, n: usize, k: usize) -> Result<[(f64, f64); 2]> {
+        let mut sums = [(0.0, 0.0); 2];
+        for part in 0..parts {
+            let found = importance_bound(from_prior(seed + part, n, k).view())?;
+            let pairs = [(found.iwae, found.iwae_std_error), (found.elbo, found.elbo_std_error)];
+            for (sum, (value, error)) in sums.iter_mut().zip(pairs) {
+                *sum = (sum.0 + value, sum.1 + error.unwrap().powi(2));
+            }
+        }
+        Ok(sums.map(|(value, square)| (value / f64::from(parts), square.sqrt() / f64::from(parts))))
     }
 
     #[test]
@@ -330,6 +347,7 @@ mod tests {
         assert!(text(Array2::zeros((3, 0))).contains("no columns"));
         assert!(text(array![[0.0, f64::NEG_INFINITY]]).contains("row 0, column 1"));
         assert!(text(array![[0.0], [f64::NAN]]).contains("row 1, column 0"));
+        assert!(text(array![[1e308, 1e308]]).contains("overflow"));
         let repeats = Array3::<f64>::zeros((1, 4, 4));
         assert!(repeated_bound(repeats.view()).unwrap_err().to_string().contains("repeats"));
     }

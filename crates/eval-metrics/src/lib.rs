@@ -6,14 +6,16 @@
 //!
 //! | function | answers |
 //! | --- | --- |
-//! | [`parzen`](parzen::parzen), [`select_bandwidth`] | mean log density of test rows under a Gaussian window on samples |
+//! | [`parzen`](parzen::parzen), [`select_bandwidth`], [`refine_bandwidth`] | mean log density of test rows under a Gaussian window on samples |
 //! | [`nearest`](nearest::nearest) | the nearest reference row of every query |
+//! | [`nearest_distances`] | mean distances to the nearest row of the other set, either way |
 //! | [`nearest_accuracy`] | one-nearest-neighbour two-sample accuracy |
 //! | [`memorisation`] | are samples closer to the training set than held-out data? |
 //! | [`classifier_score`] | the inception-score formula on any classifier's probabilities |
 //! | [`inception_score`] | the same from logits, with splits and an optional shuffle |
 //! | [`prdc`](prdc::prdc) | precision, recall, density and coverage by balls around nearest neighbours |
 //! | [`accuracy`](accuracy::accuracy) | top-1 accuracy with its interval |
+//! | [`transfer_accuracy`] | train on generated rows, test on real ones |
 //! | [`calibration`](calibration::calibration) | calibration errors, log loss and Brier score of a classifier |
 //! | [`auroc`](auroc::auroc) | how well a score separates two classes |
 //! | [`Moments`], [`MomentAccumulator`] | mean and covariance of rows, streamed |
@@ -24,8 +26,9 @@
 //! | [`weight_ess`], [`chain_ess`] | effective sample size of importance weights and of a chain |
 //! | [`convergence`] | split R-hat and pooled effective sample size of several chains |
 //! | [`mode_coverage`], [`mode_hits`] | modes reached and divergence over cells or known centres |
-//! | [`c2st`](c2st::c2st) | can a logistic regression tell generated rows from real ones? |
+//! | [`c2st`](c2st::c2st), [`c2st_with`] | can a logistic regression, or a network, tell generated rows from real ones? |
 //! | [`importance_bound`], [`bits_per_dim`] | lower bounds on the log likelihood from log weights |
+//! | [`ais`](ais::ais()), [`bdmc`] | log likelihood of a decoder-based model by annealed importance sampling, from below and above |
 //! | [`mmd`](mmd::mmd), [`median_distance`] | maximum mean discrepancy with Gaussian kernels, permutation test |
 //! | [`energy_distance`] | energy distance, free of a bandwidth |
 //!
@@ -49,6 +52,7 @@
 //! ```
 
 pub mod accuracy;
+pub mod ais;
 pub mod auroc;
 pub mod c2st;
 pub mod calibration;
@@ -63,6 +67,7 @@ pub mod kid;
 pub mod ksd;
 mod linear_algebra;
 pub mod log_sum_exp;
+mod mlp;
 pub mod mmd;
 pub mod modes;
 pub mod moments;
@@ -75,14 +80,20 @@ mod probabilities;
 mod product;
 mod real;
 mod sampling;
+mod scale;
 mod summary;
+pub mod transfer;
 
 #[cfg(test)]
 mod golden;
 
 pub use accuracy::{Accuracy, accuracy};
+pub use ais::{
+    Ais, AisAdaptation, AisBound, AisPoint, AisSchedule, AisSettings, Bdmc, Decoder, DecoderModel,
+    Observation, Simulated, ais, bdmc,
+};
 pub use auroc::{Auroc, auroc};
-pub use c2st::{C2st, c2st};
+pub use c2st::{C2st, C2stClassifier, c2st, c2st_with};
 pub use calibration::{Bootstrap, Calibration, calibration, calibration_from_logits};
 pub use classifier::{
     ClassifierScore, classifier_score, classifier_score_from_logits, inception_score,
@@ -100,6 +111,7 @@ pub use importance::{
 pub use kid::{Kid, KidBlocks, kid};
 pub use ksd::{Ksd, SteinKernel, ksd};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
+pub use mlp::MlpConfig;
 pub use mmd::{Bandwidth, Mmd, MmdOptions, median_distance, mmd};
 pub use modes::{
     ModeCoverage, ModeHits, ModeReference, PerfectSampler, mode_coverage, mode_coverage_against,
@@ -107,8 +119,13 @@ pub use modes::{
 };
 pub use moments::{MomentAccumulator, Moments};
 pub use nearest::{
-    Memorisation, NearestAccuracy, Neighbours, memorisation, nearest, nearest_accuracy,
+    Memorisation, NearestAccuracy, NearestDistances, Neighbours, memorisation, nearest,
+    nearest_accuracy, nearest_distances,
 };
-pub use parzen::{BandwidthChoice, Parzen, log_grid, parzen, parzen_log_density, select_bandwidth};
+pub use parzen::{
+    BandwidthChoice, Parzen, log_grid, parzen, parzen_log_density, refine_bandwidth,
+    select_bandwidth,
+};
 pub use prdc::{Boundary, Prdc, expected_coverage, prdc};
 pub use real::Real;
+pub use transfer::{Labelled, TransferAccuracy, transfer_accuracy};

@@ -118,7 +118,12 @@ pub fn prdc<T: Real>(
 /// `1 - prod_{i < k} (n - 1 - i) / (n + m - 1 - i)` for `n` real and `m` generated rows: the chance
 /// that the `k` nearest of all other rows are not all real. It tends to `1 - 2^-k` for large equal
 /// sets and is what a perfect model reaches. The mean density of such samples is one.
+///
+/// Zero without real or without generated rows.
 pub fn expected_coverage(n_real: usize, n_fake: usize, k: usize) -> f64 {
+    if n_fake == 0 {
+        return 0.0;
+    }
     let (n, m) = (n_real as f64, n_fake as f64);
     let all_real = |i: usize| (n - 1.0 - i as f64).max(0.0) / (n + m - 1.0 - i as f64);
     1.0 - (0..k.min(n_real)).map(all_real).product::<f64>()
@@ -201,6 +206,7 @@ impl<T: Real> Balls<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use chains_core::Seed;
     use ndarray::{Array2, array, s};
 
     use super::*;
@@ -284,6 +290,9 @@ mod tests {
         // One real and one generated row among the others of a real one: nearest by chance.
         assert_close(expected_coverage(2, 1, 1), 0.5, 1e-15);
         assert_close(expected_coverage(3, 4, 8), 1.0, 0.0);
+        for (n, m) in [(0, 0), (1, 0), (0, 1), (5, 0)] {
+            assert_close(expected_coverage(n, m, 3), 0.0, 0.0);
+        }
     }
 
     #[test]
@@ -300,6 +309,24 @@ mod tests {
         };
         check(|score| score.coverage, expected_coverage(200, 300, 5));
         check(|score| score.density, 1.0);
+        Ok(())
+    }
+
+    #[test]
+    fn ten_thousand_normal_rows_of_a_thousand_columns_score_as_published() -> Result<()> {
+        // The example of the package of Naeem and others: identical distributions, far from one.
+        let rows = |label: &str| {
+            let mut values = vec![0_f32; 10_000_000];
+            Seed::new(1).child(label).host_noise().fill_normal(&mut values);
+            Array2::from_shape_vec((10_000, 1000), values).unwrap()
+        };
+        let score = prdc(rows("real").view(), rows("fake").view(), 5, Boundary::Open)?;
+        // Density, a mean of one, varies by 0.08 between draws (measured with PyTorch): in so many
+        // dimensions few real rows are near to all others.
+        let published = [(0.4772, 0.02), (0.4705, 0.02), (1.0555, 0.24), (0.9735, 0.02)];
+        for (value, (published, tolerance)) in four(&score).into_iter().zip(published) {
+            assert!((value - published).abs() < tolerance, "{score:?}");
+        }
         Ok(())
     }
 

@@ -19,8 +19,11 @@ const TOLERANCE: f64 = 1e-9;
 /// penalty the minimum exists and is the only one, for separable rows, constant columns and more
 /// columns than rows as well. The Hessian is never formed: a step costs a few passes over the rows.
 pub(super) fn fit(rows: ArrayView2<'_, f64>, labels: &[bool], penalty: f64) -> Array1<f64> {
-    let problem = Problem { rows, labels, penalty };
-    let mut weights = Array1::zeros(rows.ncols());
+    minimum(&Problem { rows, labels, penalty, block: BLOCK })
+}
+
+fn minimum(problem: &Problem<'_>) -> Array1<f64> {
+    let mut weights = Array1::zeros(problem.rows.ncols());
     let mut here = problem.evaluate(&weights);
     let first = norm(&here.gradient);
     for _ in 0..100 {
@@ -42,6 +45,7 @@ struct Problem<'a> {
     rows: ArrayView2<'a, f64>,
     labels: &'a [bool],
     penalty: f64,
+    block: usize,
 }
 
 /// The objective at one point.
@@ -149,7 +153,7 @@ impl Problem<'_> {
 
     /// Partial results over fixed blocks of rows, in order.
     fn by_blocks<U: Send>(&self, part: impl Fn(Range<usize>) -> U + Sync + Send) -> Vec<U> {
-        let ranges: Vec<Range<usize>> = blocks(self.labels.len(), BLOCK).collect();
+        let ranges: Vec<Range<usize>> = blocks(self.labels.len(), self.block).collect();
         ranges.into_par_iter().map(part).collect()
     }
 }
@@ -191,6 +195,18 @@ mod tests {
             let rest = norm(&gradient(&rows, &labels, &weights));
             let start = norm(&gradient(&rows, &labels, &Array1::zeros(width)));
             assert!(rest < 1e-8 * start, "{rest} {start}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_block_does_not_matter() {
+        let rows = with_constant(golden(15, 700, 6) * 4.0 - 2.0);
+        let labels: Vec<bool> = normals(16, 700).iter().map(|z| *z > 0.3).collect();
+        let run =
+            |block| minimum(&Problem { rows: rows.view(), labels: &labels, penalty: 1.0, block });
+        let whole = run(BLOCK);
+        for block in [1, 7, 1000] {
+            run(block).iter().zip(&whole).for_each(|(a, b)| assert_close(*a, *b, 1e-12));
         }
     }
 

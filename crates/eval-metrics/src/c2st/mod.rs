@@ -1,30 +1,45 @@
-//! Classifier two-sample test: can a logistic regression tell generated rows from real ones?
+//! Classifier two-sample test: can a classifier tell generated rows from real ones?
 
 mod logistic;
+#[cfg(test)]
+mod network_tests;
 
 use std::ops::Range;
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
-use serde::Serialize;
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    accuracy::Accuracy,
+    accuracy::{Accuracy, accuracy},
     error::{Error, Result},
+    mlp::{Mlp, MlpConfig},
     real::{Real, check_rows},
     sampling::Stream,
+    scale::Scale,
 };
 use logistic::fit;
 
-/// Weight of the squared coefficients beside the summed log loss.
-const PENALTY: f64 = 1.0;
 /// Normal quantile of a 95 per cent interval.
 const QUANTILE: f64 = 1.959_963_984_540_054;
+
+/// What tells real rows from generated ones.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum C2stClassifier {
+    /// Logistic regression: sees no difference but one of the means along some direction.
+    Logistic {
+        /// Half of it times the squared coefficients is added to the summed log loss.
+        penalty: f64,
+    },
+    /// A network with one hidden layer.
+    Network(MlpConfig),
+}
 
 /// Accuracy on the held-out half, with its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct C2st {
     /// Share of held-out rows told right: one half where the classifier finds no difference, one
-    /// where the sets are separable by a plane.
+    /// where it separates the sets.
     pub value: f64,
     /// Binomial standard error, for this split and this classifier.
     pub std_error: f64,
@@ -34,25 +49,22 @@ pub struct C2st {
     pub n: usize,
     /// Rows the classifier was trained on, half of them real.
     pub n_train: usize,
-    /// The L2 penalty: half of it times the squared coefficients is added to the summed log loss.
-    pub penalty: f64,
+    /// The classifier.
+    pub classifier: C2stClassifier,
     /// The seed of the split.
     pub seed: u64,
 }
 
-/// The test of Lopez-Paz and Oquab (2017) with a logistic regression.
+/// The test of Lopez-Paz and Oquab (2017) with a logistic regression under an L2 penalty of one.
 ///
-/// Each set is halved at random. The regression is trained on one half, with every column brought to
-/// mean zero and variance one there, under an L2 penalty of one, and judged on the other. Being
-/// linear it sees no difference but one of the means along some direction; give it features.
+/// Being linear it sees no difference but one of the means along some direction; give it features, or
+/// take a network by [`c2st_with`].
 ///
 /// # Shapes
-/// `real` and `fake`: `(n, d)`, `n >= 2`, equally large, or one half is not the value of equal
-/// distributions.
+/// As [`c2st_with`].
 ///
 /// # Errors
-/// [`Error::TooFew`], [`Error::Mismatch`], [`Error::NonFinite`] for unusable rows;
-/// [`Error::Argument`] for magnitudes whose squares overflow.
+/// As [`c2st_with`].
 ///
 /// # Example
 /// ```
@@ -63,6 +75,43 @@ pub struct C2st {
 /// # Ok::<(), eval_metrics::Error>(())
 /// ```
 pub fn c2st<T: Real>(real: ArrayView2<'_, T>, fake: ArrayView2<'_, T>, seed: u64) -> Result<C2st> {
+    c2st_with(real, fake, C2stClassifier::Logistic { penalty: 1.0 }, seed)
+}
+
+/// The test of Lopez-Paz and Oquab (2017) with either classifier.
+///
+/// Each set is halved at random. The classifier is trained on one half, with every column brought to
+/// mean zero and variance one there, and judged on the other.
+///
+/// # Shapes
+/// `real` and `fake`: `(n, d)`, `n >= 2`, equally large, or one half is not the value of equal
+/// distributions.
+///
+/// # Errors
+/// [`Error::TooFew`], [`Error::Mismatch`], [`Error::NonFinite`] for unusable rows;
+/// [`Error::Argument`] for magnitudes whose squares overflow or settings out of their range;
+/// [`Error::Numerical`] for a network that diverges.
+///
+/// # Example
+/// ```
+/// use eval_metrics::{C2stClassifier, MlpConfig, c2st_with};
+/// use ndarray::Array2;
+/// // A cross inside of another: no plane lies between them.
+/// let cross = Array2::from_shape_fn((80, 2), |(row, column)| {
+///     if row % 2 == column { row as f64 / 40.0 - 1.0 } else { 0.0 }
+/// });
+/// let network = C2stClassifier::Network(MlpConfig::small());
+/// let far = cross.mapv(|x| x + 2.0 * x.signum());
+/// assert!(c2st_with(cross.view(), far.view(), network, 1)?.value > 0.9);
+/// # Ok::<(), eval_metrics::Error>(())
+/// ```
+pub fn c2st_with<T: Real>(
+    real: ArrayView2<'_, T>,
+    fake: ArrayView2<'_, T>,
+    classifier: C2stClassifier,
+    seed: u64,
+) -> Result<C2st> {
+    classifier.check()?;
     let largest = check_rows("real", real, 2)?.max(check_rows("fake", fake, 2)?);
     for (unit, expected, got) in
         [("rows", real.nrows(), fake.nrows()), ("columns", real.ncols(), fake.ncols())]
@@ -79,24 +128,68 @@ pub fn c2st<T: Real>(real: ArrayView2<'_, T>, fake: ArrayView2<'_, T>, seed: u64
     let mut stream = Stream::new(seed, 0);
     let orders = [stream.shuffled(n), stream.shuffled(n)];
     let [train, test] = [0..n / 2, n / 2..n].map(|part| Half::gather([real, fake], &orders, part));
-    let scale = Scale::of(&train.rows);
-    let weights = fit(scale.apply(train.rows).view(), &train.labels, PENALTY);
-    let margins = scale.apply(test.rows).dot(&weights);
-    let right =
-        margins.iter().zip(&test.labels).filter(|(margin, label)| (**margin > 0.0) == **label);
-    let accuracy = Accuracy::of(right.count(), test.labels.len());
+    let n_train = train.labels.len();
+    let accuracy = classifier.judge(train, test, seed)?;
     Ok(C2st {
         value: accuracy.value,
         std_error: accuracy.std_error,
         interval: accuracy.wilson_interval(QUANTILE),
         n: accuracy.n,
-        n_train: train.labels.len(),
-        penalty: PENALTY,
+        n_train,
+        classifier,
         seed,
     })
 }
 
-/// Rows of both sets, real ones first and labelled true, with a last column of ones.
+impl C2st {
+    /// Wilson's interval of the value for another normal quantile; see [`Accuracy::wilson_interval`].
+    pub fn wilson_interval(&self, z: f64) -> (f64, f64) {
+        Accuracy::of((self.value * self.n as f64).round() as usize, self.n).wilson_interval(z)
+    }
+}
+
+impl C2stClassifier {
+    fn check(&self) -> Result<()> {
+        match self {
+            Self::Logistic { penalty } if !(*penalty > 0.0 && penalty.is_finite()) => {
+                let reason = format!("{penalty} is not a positive number");
+                Err(Error::Argument { name: "penalty", reason })
+            }
+            Self::Logistic { .. } => Ok(()),
+            Self::Network(config) => config.validate(),
+        }
+    }
+
+    /// Trains on one half and counts right answers on the other.
+    fn judge(&self, train: Half, test: Half, seed: u64) -> Result<Accuracy> {
+        let scale = Scale::of(&train.rows);
+        let (rows, held_out) = (scale.apply(train.rows), scale.apply(test.rows));
+        match self {
+            Self::Logistic { penalty } => {
+                let weights = fit(with_constant(rows).view(), &train.labels, *penalty);
+                let margins: Array1<f64> = with_constant(held_out).dot(&weights);
+                let answers = margins.iter().map(|margin| *margin > 0.0);
+                let right = answers.zip(&test.labels).filter(|(answer, label)| answer == *label);
+                Ok(Accuracy::of(right.count(), test.labels.len()))
+            }
+            Self::Network(config) => {
+                let classes =
+                    |labels: &[bool]| labels.iter().map(|&l| l.into()).collect::<Vec<_>>();
+                let network = Mlp::fit(rows.view(), &classes(&train.labels), 2, config, seed)?;
+                let logits = network.logits(held_out.view())?;
+                accuracy(logits.view(), &classes(&test.labels))
+            }
+        }
+    }
+}
+
+/// The rows with a last column of ones.
+fn with_constant(rows: Array2<f64>) -> Array2<f64> {
+    let ones = Array2::ones((rows.nrows(), 1));
+    concatenate![Axis(1), rows, ones]
+}
+
+/// Rows of both sets, real ones first and labelled true.
 struct Half {
     rows: Array2<f64>,
     labels: Vec<bool>,
@@ -109,48 +202,12 @@ impl Half {
         orders: &[Vec<usize>; 2],
         part: Range<usize>,
     ) -> Self {
-        let width = sets[0].ncols();
-        let mut rows = Array2::ones((2 * part.len(), width + 1));
-        for (at, mut row) in rows.outer_iter_mut().enumerate() {
+        let rows = Array2::from_shape_fn((2 * part.len(), sets[0].ncols()), |(at, column)| {
             let (set, within) = (at / part.len(), at % part.len());
-            let source = sets[set].row(orders[set][part.start + within]);
-            row.iter_mut().zip(source).for_each(|(to, &from)| *to = from.into());
-        }
+            sets[set][(orders[set][part.start + within], column)].into()
+        });
         let labels = (0..2 * part.len()).map(|at| at < part.len()).collect();
         Self { rows, labels }
-    }
-}
-
-/// Mean and inverse standard deviation of every column but the last, which stays as it is.
-struct Scale {
-    means: Array1<f64>,
-    factors: Array1<f64>,
-}
-
-impl Scale {
-    fn of(rows: &Array2<f64>) -> Self {
-        let n = rows.nrows() as f64;
-        let mut means = rows.sum_axis(Axis(0)) / n;
-        let mut squares = Array1::<f64>::zeros(means.len());
-        for row in rows.outer_iter() {
-            Zip::from(&mut squares).and(row).and(&means).for_each(|sum, x, mean| {
-                *sum += (x - mean).powi(2);
-            });
-        }
-        // A column that is constant but for rounding says nothing, and must not be blown up.
-        let noise = 8.0 * f64::EPSILON;
-        let factor = |square: f64, mean: f64| {
-            let deviation = (square / n).sqrt();
-            if deviation > noise * mean.abs() { 1.0 / deviation } else { 0.0 }
-        };
-        let mut factors = Zip::from(&squares).and(&means).map_collect(|&s, &m| factor(s, m));
-        let last = means.len() - 1;
-        (means[last], factors[last]) = (0.0, 1.0);
-        Self { means, factors }
-    }
-
-    fn apply(&self, rows: Array2<f64>) -> Array2<f64> {
-        (rows - &self.means) * &self.factors
     }
 }
 
@@ -166,7 +223,10 @@ mod tests {
         let found = c2st(real().view(), (fake() + 5.0).view(), 3)?;
         assert_eq!((found.value, found.std_error, found.n, found.n_train), (1.0, 0.0, 200, 200));
         assert!(found.interval.0 > 0.97 && found.interval.1 > 0.999);
-        assert_eq!((found.penalty, found.seed), (1.0, 3));
+        assert_eq!(found.classifier, C2stClassifier::Logistic { penalty: 1.0 });
+        assert_eq!(found.seed, 3);
+        assert_eq!(found.wilson_interval(QUANTILE), found.interval);
+        assert!(found.wilson_interval(3.0).0 < found.interval.0);
         Ok(())
     }
 
@@ -231,12 +291,13 @@ mod tests {
             for row in set.outer_iter() {
                 let holds = |half: &Half| {
                     let rows = half.rows.outer_iter().zip(&half.labels);
-                    rows.filter(|(other, of)| other.slice(s![..3]) == row && **of == label).count()
+                    rows.filter(|(other, of)| *other == row && **of == label).count()
                 };
                 assert_eq!(holds(&train) + holds(&test), 1);
             }
         }
-        assert!(test.rows.column(3).iter().all(|one| one.to_bits() == 1_f64.to_bits()));
+        let last = with_constant(test.rows);
+        assert!(last.column(3).iter().all(|one| one.to_bits() == 1_f64.to_bits()));
     }
 
     #[test]

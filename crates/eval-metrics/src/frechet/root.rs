@@ -186,6 +186,20 @@ mod tests {
     }
 
     #[test]
+    fn all_routes_agree_with_the_eigenvalues_of_the_unsymmetric_product() -> Result<()> {
+        let (c1, c2) = (covariance(&real())?, covariance(&fake())?);
+        let values = product(c1.as_ref(), c2.as_ref()).eigenvalues().unwrap();
+        // The real part of a complex root.
+        let roots = values.iter().map(|z| (0.5 * (z.re.hypot(z.im) + z.re)).sqrt());
+        let trace: f64 = roots.sum();
+        for route in [eigen, cholesky, newton_schulz] {
+            assert_close(route(&c1, &c2)?, trace, 1e-12);
+        }
+        assert_close(thin(&factor(&c1)?, &factor(&c2)?)?, trace, 1e-12);
+        Ok(())
+    }
+
+    #[test]
     fn a_matrix_with_a_negative_eigenvalue_is_refused() {
         let indefinite = Mat::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 2.0 });
         let identity = Mat::<f64>::identity(2, 2);

@@ -2,6 +2,7 @@
 
 mod candidates;
 mod kth;
+mod mean;
 mod memorisation;
 mod two_sample;
 
@@ -17,6 +18,7 @@ use crate::{
 
 use candidates::Candidates;
 pub(crate) use kth::kth_nearest_other;
+pub use mean::{NearestDistances, nearest_distances};
 pub use memorisation::{Memorisation, memorisation};
 pub use two_sample::{NearestAccuracy, nearest_accuracy};
 
@@ -62,13 +64,19 @@ pub(crate) fn nearest_named<T: Real>(
     queries: (&'static str, ArrayView2<'_, T>),
     references: (&'static str, ArrayView2<'_, T>),
 ) -> Result<Neighbours> {
-    let distances = Distances::new(queries, references)?;
-    let (queries, references) = (queries.1, references.1);
+    Ok(nearest_of(&Distances::new(queries, references)?, queries.1, references.1))
+}
+
+fn nearest_of<T: Real>(
+    distances: &Distances,
+    queries: ArrayView2<'_, T>,
+    references: ArrayView2<'_, T>,
+) -> Neighbours {
     let starts: Vec<usize> = (0..distances.rows).step_by(distances.row_block).collect();
     let found: Vec<Vec<(usize, f64)>> = starts
         .into_par_iter()
         .map_init(Scratch::default, |scratch, start| {
-            let candidates = search(&distances, start, scratch);
+            let candidates = search(distances, start, scratch);
             let exact = candidates
                 .iter()
                 .enumerate()
@@ -77,7 +85,7 @@ pub(crate) fn nearest_named<T: Real>(
         })
         .collect();
     let (indices, squared_distances) = found.into_iter().flatten().unzip();
-    Ok(Neighbours { indices, squared_distances })
+    Neighbours { indices, squared_distances }
 }
 
 /// For every query of the block at `start`, the references that may be nearest, in order.
@@ -157,6 +165,19 @@ mod tests {
             let best =
                 all.enumerate().fold((0, f64::INFINITY), |a, b| if b.1 < a.1 { b } else { a });
             assert_eq!((found.indices[at], found.squared_distances[at]), best);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_size_of_blocks_does_not_change_the_answer() -> Result<()> {
+        let (queries, references) = (fake(), real());
+        let mut distances =
+            Distances::new(("queries", queries.view()), ("references", references.view()))?;
+        let whole = nearest_of(&distances, queries.view(), references.view());
+        for (row_block, column_block) in [(1, 7), (7, 1), (256, 64)] {
+            (distances.row_block, distances.column_block) = (row_block, column_block);
+            assert_eq!(nearest_of(&distances, queries.view(), references.view()), whole);
         }
         Ok(())
     }

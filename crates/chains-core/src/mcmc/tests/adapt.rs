@@ -14,11 +14,15 @@ const RULE: StepSizeRule = StepSizeRule::decoder_models();
 
 #[test]
 fn the_published_rule_is_the_default() {
-    let StepSizeRule { target, decay, increase, decrease, smallest, largest } = RULE;
-    assert_eq!(
-        [target, decay, increase, decrease, smallest, largest],
-        [0.65, 0.9, 1.02, 0.98, 1e-4, 0.5]
-    );
+    let typed = StepSizeRule {
+        target: 0.65,
+        decay: 0.9,
+        increase: 1.02,
+        decrease: 0.98,
+        smallest: 1e-4,
+        largest: 0.5,
+    };
+    assert_eq!(RULE, typed);
     let text = serde_json::to_string(&RULE).unwrap();
     assert_eq!(serde_json::from_str::<StepSizeRule>(&text).unwrap(), RULE);
 }

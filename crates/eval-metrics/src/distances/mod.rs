@@ -1,63 +1,36 @@
 //! Squared distances between two sets of rows, tile by tile.
 //!
-//! `|a - b|^2 = |a|^2 + |b|^2 - 2 <a, b>` after both sets are shifted by the mean of the second,
-//! which the distance does not see and which keeps the cancellation small. Norms and the final sum
-//! are f64; the inner products are f64 for small problems and for f64 input, f32 otherwise.
+//! For small problems sums of squared differences. For large ones `|a - b|^2 = |a|^2 + |b|^2 -
+//! 2 <a, b>`, never below zero, after both sets are shifted by the mean of the second, which the
+//! distance does not see and which keeps the cancellation small: norms and the final sum are f64, the
+//! inner products f64 for f64 input and f32 for f32.
+
+mod pair;
 
 use std::ops::Range;
 
 use ndarray::ArrayView2;
 
+use self::pair::{Pair, Rows, within};
 use crate::{
     error::{Error, Result},
-    product::inner_products,
     real::{Real, check_rows},
 };
 
-/// Below this many multiplications (`n * m * d`), f32 input is multiplied in f64 all the same.
+/// Below this many multiplications (`n * m * d`) the differences themselves are squared, in f64.
 const SMALL: f64 = 2e9;
 /// Magnitudes beyond this are multiplied in f64, since their squares leave the range of f32.
 const LARGE: f64 = 1e15;
 
-/// One set of rows, shifted, with its squared norms.
-struct Rows<U> {
-    values: Vec<U>,
-    norms: Vec<f64>,
-    largest_norm: f64,
-}
-
-impl<U: Real> Rows<U> {
-    fn shifted<T: Real>(rows: ArrayView2<'_, T>, shift: &[f64]) -> Self {
-        let mut values = Vec::with_capacity(rows.len());
-        let mut norms = Vec::with_capacity(rows.nrows());
-        for row in rows.outer_iter() {
-            let mut norm = 0.0;
-            for (&value, &shift) in row.iter().zip(shift) {
-                let value = U::from_f64(value.into() - shift);
-                norm += value.into() * value.into();
-                values.push(value);
-            }
-            norms.push(norm);
-        }
-        let largest_norm = norms.iter().fold(0.0_f64, |largest, &norm| largest.max(norm));
-        Self { values, norms, largest_norm }
-    }
-}
-
-/// Both sets in one precision.
-struct Pair<U> {
-    rows: Rows<U>,
-    columns: Rows<U>,
-}
-
-enum Precision {
+enum Method {
+    Differences(Pair<f64>),
     Single(Pair<f32>),
     Double(Pair<f64>),
 }
 
 /// All squared distances between `rows` and `columns`, computed on demand.
 pub(crate) struct Distances {
-    sets: Precision,
+    sets: Method,
     width: usize,
     /// Number of rows of the first set.
     pub(crate) rows: usize,
@@ -107,10 +80,13 @@ impl Distances {
         let count = columns.nrows() as f64;
         shift.iter_mut().for_each(|sum| *sum /= count);
         let work = rows.nrows() as f64 * columns.nrows() as f64 * width as f64;
-        let sets = if T::ROUNDOFF < f32::ROUNDOFF || work < SMALL || largest > LARGE {
-            Precision::Double(Pair::shifted(rows, columns, &shift))
+        let sets = if work < SMALL {
+            let (rows, columns) = (Rows::direct(rows, &shift), Rows::direct(columns, &shift));
+            Method::Differences(Pair { rows, columns })
+        } else if T::ROUNDOFF < f32::ROUNDOFF || largest > LARGE {
+            Method::Double(Pair::shifted(rows, columns, &shift))
         } else {
-            Precision::Single(Pair::shifted(rows, columns, &shift))
+            Method::Single(Pair::shifted(rows, columns, &shift))
         };
         Ok(Self {
             sets,
@@ -132,12 +108,16 @@ impl Distances {
         let Scratch { single, double } = scratch;
         double.resize(rows.len() * columns.len(), 0.0);
         let (row_norms, column_norms) = match &self.sets {
-            Precision::Single(pair) => {
+            Method::Differences(pair) => {
+                pair.differences(&rows, &columns, self.width, double);
+                return double;
+            }
+            Method::Single(pair) => {
                 pair.products(&rows, &columns, self.width, single);
                 double.iter_mut().zip(&*single).for_each(|(wide, &narrow)| *wide = narrow.into());
                 (&pair.rows.norms[rows], &pair.columns.norms[columns])
             }
-            Precision::Double(pair) => {
+            Method::Double(pair) => {
                 pair.products(&rows, &columns, self.width, double);
                 (&pair.rows.norms[rows], &pair.columns.norms[columns])
             }
@@ -165,11 +145,15 @@ impl Distances {
         let slack = |row| 4.0 * self.tolerance(row);
         let tile = (rows, columns);
         match &self.sets {
-            Precision::Single(pair) => {
+            Method::Differences(pair) => {
+                pair.differences(&tile.0, &tile.1, self.width, &mut scratch.double);
+                within(tile, limits, &scratch.double, slack, visit);
+            }
+            Method::Single(pair) => {
                 pair.products(&tile.0, &tile.1, self.width, &mut scratch.single);
                 pair.near(tile, limits, &scratch.single, slack, visit);
             }
-            Precision::Double(pair) => {
+            Method::Double(pair) => {
                 pair.products(&tile.0, &tile.1, self.width, &mut scratch.double);
                 pair.near(tile, limits, &scratch.double, slack, visit);
             }
@@ -182,109 +166,15 @@ impl Distances {
     /// `u`; the eight covers the shift and the norms, for `2 |a| |b| <= (|a| + |b|)^2 / 2`.
     pub(crate) fn tolerance(&self, row: usize) -> f64 {
         let (roundoff, norm, largest) = match &self.sets {
-            Precision::Single(pair) => {
+            Method::Single(pair) => {
                 (f32::ROUNDOFF, pair.rows.norms[row], pair.columns.largest_norm)
             }
-            Precision::Double(pair) => {
+            Method::Differences(pair) | Method::Double(pair) => {
                 (f64::ROUNDOFF, pair.rows.norms[row], pair.columns.largest_norm)
             }
         };
         (self.width as f64 + 8.0) * roundoff * (norm.sqrt() + largest.sqrt()).powi(2)
     }
-}
-
-impl<U: Real> Pair<U> {
-    fn shifted<T: Real>(
-        rows: ArrayView2<'_, T>,
-        columns: ArrayView2<'_, T>,
-        shift: &[f64],
-    ) -> Self {
-        Self { rows: Rows::shifted(rows, shift), columns: Rows::shifted(columns, shift) }
-    }
-
-    /// The inner products of a tile, row-major, into `out`.
-    fn products(
-        &self,
-        rows: &Range<usize>,
-        columns: &Range<usize>,
-        width: usize,
-        out: &mut Vec<U>,
-    ) {
-        out.resize(rows.len() * columns.len(), U::default());
-        let part = |set: &Range<usize>| set.start * width..set.end * width;
-        let (a, b) = (&self.rows.values[part(rows)], &self.columns.values[part(columns)]);
-        inner_products(a, b, width, out);
-    }
-
-    /// [`Distances::near`], given the inner products and what rounding may take from a distance.
-    ///
-    /// `|a|^2 + |b|^2 - 2 <a, b> <= l` is `<a, b> - (|b|^2 - l) / 2 >= |a|^2 / 2`: one subtraction and
-    /// one comparison a pair, in the precision of the products.
-    fn near(
-        &self,
-        (rows, columns): (Range<usize>, Range<usize>),
-        [row_limits, column_limits]: [Option<&[f64]>; 2],
-        products: &[U],
-        slack: impl Fn(usize) -> f64,
-        mut visit: impl FnMut(usize, usize, f64),
-    ) {
-        let norms = &self.columns.norms[columns.clone()];
-        let half = |limit: f64, at: usize| U::from_f64((norms[at] - limit) / 2.0);
-        let by_row: Vec<U> = (0..norms.len()).map(|at| half(0.0, at)).collect();
-        let by_column: Option<Vec<U>> =
-            column_limits.map(|l| l.iter().enumerate().map(|(at, l)| half(*l, at)).collect());
-        let lines = products.chunks_exact(norms.len().max(1));
-        for (at, (row, line)) in rows.zip(lines).enumerate() {
-            let (norm, slack) = (self.rows.norms[row], slack(row));
-            let found = |column: usize| {
-                let value = norm + norms[column] - 2.0 * line[column].into();
-                visit(row, columns.start + column, value.max(0.0));
-            };
-            let least = |limit: f64| U::from_f64((norm - limit - slack) / 2.0);
-            let limit = row_limits.map(|limits| least(limits[at]));
-            match (limit, &by_column) {
-                (Some(limit), Some(by_column)) => {
-                    scan(line, [&by_row, by_column], [limit, least(0.0)], found);
-                }
-                (Some(limit), None) => scan(line, [&by_row], [limit], found),
-                (None, Some(by_column)) => scan(line, [by_column], [least(0.0)], found),
-                (None, None) => {}
-            }
-        }
-    }
-}
-
-/// Calls `found` with the places where `line - subtrahend >= least` for one of the pairs.
-fn scan<const N: usize, U: Real>(
-    line: &[U],
-    subtrahends: [&[U]; N],
-    least: [U; N],
-    mut found: impl FnMut(usize),
-) {
-    const RUN: usize = 64;
-    let subtrahends = subtrahends.map(|values| &values[..line.len()]);
-    chains_core::ops::vectorised(
-        #[inline(always)]
-        || {
-            for start in (0..line.len()).step_by(RUN) {
-                let end = line.len().min(start + RUN);
-                let mut any = false;
-                for (values, least) in subtrahends.iter().zip(least) {
-                    for (&product, &value) in line[start..end].iter().zip(&values[start..end]) {
-                        any |= product - value >= least;
-                    }
-                }
-                if any {
-                    for at in start..end {
-                        let near = |(values, least): (&&[U], &U)| line[at] - values[at] >= *least;
-                        if subtrahends.iter().zip(&least).any(near) {
-                            found(at);
-                        }
-                    }
-                }
-            }
-        },
-    );
 }
 
 /// `0..total` cut into consecutive ranges of `block`, the last one shorter.
@@ -298,16 +188,35 @@ mod tests {
     use crate::golden::array;
 
     #[test]
+    fn small_problems_take_the_differences_themselves() -> Result<()> {
+        // So far out that products of the shifted rows would keep no digit of a distance.
+        for (scale, shift) in [(1.0, 0.0), (1e-9, 1e6)] {
+            let rows = array(3, 40, 19).mapv(|x| scale * x + shift);
+            let distances = Distances::new(("a", rows.view()), ("b", rows.view()))?;
+            assert!(matches!(distances.sets, Method::Differences(..)));
+            let mut scratch = Scratch::default();
+            let tile = distances.tile(3..40, 0..40, &mut scratch);
+            for (at, &value) in tile.iter().enumerate() {
+                let (a, b) = (rows.row(3 + at / 40), rows.row(at % 40));
+                let direct: f64 = (&a - &b).iter().map(|d| d * d).sum();
+                assert!((value - direct).abs() <= 1e-14 * direct, "{value} {direct}");
+                assert!((value - direct).abs() <= distances.tolerance(3 + at / 40));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn both_precisions_stay_inside_their_tolerance() -> Result<()> {
-        // 1,601 x 1,600 x 784 is just above the limit below which f32 is multiplied in f64.
+        // 1,601 x 1,600 x 784 is just above the limit below which differences are taken.
         let wide = array(4, 1601, 784).mapv(|x| x + 3.0);
         let narrow = wide.mapv(|x| x as f32);
         let (a, b) = (narrow.view(), narrow.slice(ndarray::s![..1600, ..]));
         let single = Distances::new(("a", a), ("b", b))?;
-        assert!(matches!(single.sets, Precision::Single(..)));
+        assert!(matches!(single.sets, Method::Single(..)));
         let exact = narrow.mapv(f64::from);
         let double = Distances::new(("a", exact.view()), ("b", exact.view()))?;
-        assert!(matches!(double.sets, Precision::Double(..)));
+        assert!(matches!(double.sets, Method::Double(..)));
         let (mut one, mut two) = (Scratch::default(), Scratch::default());
         let left = single.tile(1500..1601, 0..1600, &mut one);
         let right = double.tile(1500..1601, 0..1600, &mut two);
