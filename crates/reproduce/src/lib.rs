@@ -5,10 +5,12 @@
 //! speak through events; the listeners are in [`observers`].
 
 pub mod bench;
-pub mod classifier;
 pub mod cli;
+pub mod data;
+pub mod digits;
 mod error;
 pub mod infusion;
+pub mod metrics;
 pub mod observers;
 pub mod plots;
 pub mod registry;
@@ -18,6 +20,7 @@ pub mod results;
 pub mod run;
 pub mod run_dir;
 pub mod sheet;
+pub mod training;
 
 pub use error::{Error, Result};
 

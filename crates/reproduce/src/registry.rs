@@ -39,7 +39,7 @@ pub struct Paper {
 }
 
 /// The papers that can be reproduced.
-pub static PAPERS: &[&Paper] = &[&crate::infusion::PAPER];
+pub static PAPERS: &[&Paper] = &[&crate::infusion::PAPER, &crate::metrics::PAPER];
 
 /// Papers of the workspace that are not there yet.
 pub static COMING: &[&str] = &["walkback", "variational-annealing", "vaebm", "vera"];

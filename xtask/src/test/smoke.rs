@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use super::{Line, Outcome};
 
 /// The papers whose crate has experiments to run.
-const PAPERS: [&str; 1] = ["infusion"];
+const PAPERS: [&str; 2] = ["infusion", "metrics"];
 /// Fields of `results.json` that may differ between two runs.
 const MAY_DIFFER: [&str; 2] = ["\"wall_s\"", "\"peak_rss_mb\""];
 const THREADS: [&str; 2] = ["1", "2"];

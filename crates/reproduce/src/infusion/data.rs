@@ -1,16 +1,13 @@
 //! Images as the experiments use them: cut, dequantised, pooled.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use candle_core::{Device, Tensor};
 use chains_core::{HostNoise, Seed};
-use datasets::{ImageSet, Mnist, find_mnist, mnist_split};
+use datasets::{ImageSet, Mnist, mnist_split};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::data::usage;
 use crate::{
+    data,
     error::{Error, Result},
     request::Request,
 };
@@ -49,7 +46,7 @@ impl Images {
     /// [`Error::Missing`] that names the places searched and the files to put there;
     /// [`Error::Usage`] if they hold fewer images; [`Error::Data`] with file and byte for a malformed one.
     pub fn mnist(request: &Request, cut: &Cut) -> Result<Self> {
-        let files = read_mnist(request)?;
+        let files = data::mnist(request)?;
         let Mnist { train, test } = files.as_ref();
         let start = cut.train.max(50_000.min(train.len().saturating_sub(cut.validation)));
         let (train, validation) =
@@ -136,27 +133,5 @@ impl Images {
     /// Identifies the data in the name of a shared model: what it is trained, chosen and followed on.
     pub fn digest(&self) -> [String; 3] {
         [&self.train, &self.validation, &self.test].map(ImageSet::digest)
-    }
-}
-
-/// The files last read: the experiments of a command ask for the same ones.
-static MNIST: Mutex<Option<(PathBuf, Arc<Mnist>)>> = Mutex::new(None);
-
-fn read_mnist(request: &Request) -> Result<Arc<Mnist>> {
-    let dir = find_mnist(request.data.as_deref(), &request.root).map_err(usage)?;
-    let mut last = MNIST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, files)) = last.as_ref().filter(|(place, _)| *place == dir) {
-        return Ok(Arc::clone(files));
-    }
-    let files = Arc::new(Mnist::load(&dir)?);
-    *last = Some((dir, Arc::clone(&files)));
-    Ok(files)
-}
-
-/// A data set's error as bad input; one that is nowhere is [`Error::Missing`].
-pub(crate) fn usage(error: datasets::Error) -> Error {
-    match error {
-        datasets::Error::Missing { .. } => Error::Missing(error.to_string()),
-        _ => Error::Usage(error.to_string()),
     }
 }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     data::Images,
+    digit_scores::{self, digit_scores},
     likelihood::likelihood,
     parzen::parzen_rows,
-    pictures,
+    pictures::{self, Means},
     settings::{LikelihoodSettings, SampleSettings, TrainSettings},
     training::train,
 };
@@ -56,7 +57,8 @@ pub(super) fn settings(request: &Request) -> Result<toml::Table> {
 }
 
 pub(super) fn ready(request: &Request) -> Result<()> {
-    Images::mnist(request, &resolve(request)?.train.cut()?).map(drop)
+    let images = Images::mnist(request, &resolve(request)?.train.cut()?)?;
+    digit_scores::ready(request, images.event())
 }
 
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
@@ -73,7 +75,10 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     }
     run.paragraph(pictures::training_sentence(&images, &trained));
     likelihood(run, &images, &trained, &settings.likelihood)?;
-    parzen_rows(run, &images, &trained.model, &settings.samples)?;
+    let (model, n) = (&trained.model, settings.samples.parzen_samples);
+    let means = Means::generate(run, model, n, model.config().network.steps)?;
+    parzen_rows(run, &images, model, &means, &settings.samples)?;
+    digit_scores(run, &images, &[("samples", &means.samples)])?;
     pictures::samples(run, &images, &trained.model, settings.samples.sample_steps)?;
     pictures::curves(run, &images, &trained.curve)?;
     pictures::generated_chains(run, &images, &trained.model, settings.train.steps)

@@ -2,6 +2,7 @@
 
 mod colour;
 pub mod data;
+mod digit_scores;
 pub mod estimates;
 mod figures;
 mod grid;
@@ -82,12 +83,12 @@ pub static PAPER: Paper = Paper {
         Experiment {
             id: "mnist-samples",
             anchor: "Figure 4",
-            title: "MNIST samples, their neighbours and a classifier's view",
+            title: "MNIST samples, their neighbours and the digit networks' view",
             headline: false,
             data: "MNIST",
-            time: ["1 s", "5 min", "4 days"],
-            settings: figures::settings,
-            ready: figures::ready,
+            time: ["2 s", "5 min", "4 days"],
+            settings: figures::settings_samples,
+            ready: figures::ready_samples,
             run: figures::samples,
         },
         Experiment {

@@ -8,7 +8,7 @@ use ndarray::Array2;
 use super::{
     data::Images,
     limits::{beside, compares},
-    pictures::{generated_means, rows, score},
+    pictures::{Means, rows, score},
     settings::SampleSettings,
 };
 use crate::{
@@ -39,17 +39,15 @@ struct Scored {
     validation: Array2<f32>,
 }
 
-/// Scores the model at the published window and at one chosen on validation images.
+/// Scores the means of a model at the published window and at one chosen on validation images.
 pub(super) fn parzen_rows(
     run: &mut Run<'_>,
     images: &Images,
     model: &InfusionModel,
+    means: &Means,
     settings: &SampleSettings,
 ) -> Result<()> {
-    let n = settings.parzen_samples;
-    let [first, last] = generated_means(run, model, n, model.config().network.steps)?;
-    let mut noise = run.request.stream().child("prior-samples").host_noise();
-    let prior = model.prior()?.sample(n, &mut noise)?;
+    let Means { samples, one_step, prior } = means;
     let size = settings.parzen_images;
     let scored = Scored {
         test: rows(&images.scaled(&images.test, size, model.device())?)?,
@@ -66,16 +64,16 @@ pub(super) fn parzen_rows(
     for (name, value) in PUBLISHED {
         table.row([name, "", value]);
     }
-    let mut means = Vec::new();
-    for (name, centres) in [("samples", &last), ("one_step", &first), ("prior", &prior)] {
-        means.push(one(run, images, &scored, (name, centres), settings, &mut table)?);
+    let mut scores = Vec::new();
+    for (name, centres) in [("samples", samples), ("one_step", one_step), ("prior", prior)] {
+        scores.push(one(run, images, &scored, (name, centres), settings, &mut table)?);
     }
     run.table(table);
     if run.request.scale != Scale::Smoke {
         run.check(Check::new(
             "Parzen: samples above one-step means above the prior",
-            means[0] > means[1] && means[1] > means[2],
-            format!("{:.1}, {:.1}, {:.1}", means[0], means[1], means[2]),
+            scores[0] > scores[1] && scores[1] > scores[2],
+            format!("{:.1}, {:.1}, {:.1}", scores[0], scores[1], scores[2]),
         ));
     }
     Ok(())

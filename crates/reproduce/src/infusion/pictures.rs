@@ -57,6 +57,31 @@ pub(super) fn generated_means(
     Ok([Tensor::cat(&first, 0)?, Tensor::cat(&last, 0)?])
 }
 
+/// Generated means and what they begin from, `(n, D)` each.
+pub(super) struct Means {
+    /// Means of the last step.
+    pub(super) samples: Tensor,
+    /// Means of the first step of the same chains.
+    pub(super) one_step: Tensor,
+    /// Draws of the prior, the start of other chains.
+    pub(super) prior: Tensor,
+}
+
+impl Means {
+    /// Of `n` chains of `steps` steps, the first ones that this run generates.
+    pub(super) fn generate(
+        run: &Run<'_>,
+        model: &InfusionModel,
+        n: usize,
+        steps: usize,
+    ) -> Result<Self> {
+        let [one_step, samples] = generated_means(run, model, n, steps)?;
+        let mut noise = run.request.stream().child("prior-samples").host_noise();
+        let prior = model.prior()?.sample(n, &mut noise)?;
+        Ok(Self { samples, one_step, prior })
+    }
+}
+
 /// Figure 4: a sheet of generated means with the nearest training images of its last but one column.
 pub(super) fn samples(
     run: &mut Run<'_>,

@@ -6,6 +6,7 @@ mod evaluate;
 mod fetch;
 mod pairs;
 mod pairs_refused;
+mod metrics;
 mod reproduce;
 mod resume;
 mod sample;

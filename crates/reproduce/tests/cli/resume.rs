@@ -16,7 +16,7 @@ const LINE: &str =
     "reproduce infusion --experiment mnist-likelihood --scale smoke --set epochs=60 --out";
 
 /// Updates in the newest saved state below a folder; 0 if there is none.
-fn newest_state(dir: &Path) -> usize {
+pub(super) fn newest_state(dir: &Path) -> usize {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok();
@@ -24,7 +24,7 @@ fn newest_state(dir: &Path) -> usize {
 }
 
 /// Kills the child once it has saved a state after `update` updates; true if it was still running.
-fn kill_after(child: &mut Child, dir: &Path, update: usize) -> bool {
+pub(super) fn kill_after(child: &mut Child, dir: &Path, update: usize) -> bool {
     let limit = Instant::now() + Duration::from_secs(120);
     while newest_state(dir) < update && Instant::now() < limit {
         sleep(Duration::from_millis(2));
@@ -35,14 +35,14 @@ fn kill_after(child: &mut Child, dir: &Path, update: usize) -> bool {
     running
 }
 
-fn metrics(dir: &Path) -> Value {
+pub(super) fn metrics(dir: &Path) -> Value {
     let bytes = fs::read(dir.join("results.json")).unwrap();
     let results: Value = serde_json::from_slice(&bytes).unwrap();
     results["metrics"].clone()
 }
 
 /// Steps and losses of the training lines.
-fn losses(dir: &Path) -> Vec<(u64, f64)> {
+pub(super) fn losses(dir: &Path) -> Vec<(u64, f64)> {
     let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?))).collect()

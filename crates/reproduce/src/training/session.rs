@@ -1,0 +1,203 @@
+//! The loop of one training: updates, saved states, the end.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use chains_core::{
+    checkpoint,
+    optim::{Adam, WeightAverage},
+    train::{Event, Observer, StateDir},
+};
+use datasets::{Cursor, Shuffle};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    EpochEnd, Followed, Learner, Plan, UpdateAt,
+    place::{DONE_FILE, states},
+};
+use crate::{
+    data::usage,
+    error::{Error, Result},
+};
+
+/// What a state holds besides tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Extra<E> {
+    cursor: Cursor,
+    curve: Vec<E>,
+    loss_sum: f64,
+    loss_count: usize,
+    seconds: f64,
+}
+
+impl<E> Default for Extra<E> {
+    fn default() -> Self {
+        let (cursor, curve) = (Cursor::default(), Vec::new());
+        Self { cursor, curve, loss_sum: 0.0, loss_count: 0, seconds: 0.0 }
+    }
+}
+
+impl<E> Extra<E> {
+    /// Mean loss of the epoch that ends; the next one starts from nothing.
+    fn take_loss(&mut self) -> f64 {
+        let loss = self.loss_sum / self.loss_count.max(1) as f64;
+        (self.loss_sum, self.loss_count) = (0.0, 0);
+        loss
+    }
+}
+
+/// What `done.json` says: everything else of the training is there.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Record<E> {
+    pub(super) curve: Vec<E>,
+    pub(super) seconds: f64,
+    pub(super) updates: usize,
+}
+
+impl<E: DeserializeOwned> Record<E> {
+    pub(super) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(DONE_FILE);
+        let bytes = fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Error::format(path, format!("{e}; leave out --resume to train afresh")))
+    }
+}
+
+/// One training: its learner, its optimiser, and where it is.
+pub(super) struct Session<'a, L: Learner> {
+    pub(super) plan: &'a Plan,
+    learner: &'a mut L,
+    dir: PathBuf,
+    adam: Adam,
+    average: Option<WeightAverage>,
+    update: usize,
+    extra: Extra<L::Epoch>,
+}
+
+impl<'a, L: Learner> Session<'a, L> {
+    pub(super) fn new(plan: &'a Plan, learner: &'a mut L, dir: &Path) -> Self {
+        let (adam, dir) = (Adam::new(plan.adam), dir.to_owned());
+        Self { plan, learner, dir, adam, average: None, update: 0, extra: Extra::default() }
+    }
+
+    /// What was followed so far, or to the end of a finished training.
+    pub(super) fn curve(&self) -> Result<Vec<L::Epoch>> {
+        match self.dir.join(DONE_FILE).is_file() {
+            true => Ok(Record::read(&self.dir)?.curve),
+            false => Ok(self.extra.curve.clone()),
+        }
+    }
+
+    fn shuffle(&self) -> Shuffle {
+        let Plan { examples: n, batch_size, order: seed, .. } = *self.plan;
+        Shuffle { n, batch_size, seed, drop_last: true }
+    }
+
+    pub(super) fn resume(&mut self) -> Result<()> {
+        let Plan { adam, weight_average, .. } = *self.plan;
+        let decay = (weight_average > 0.0).then_some(weight_average);
+        let store = self.learner.store();
+        match states(&self.dir).latest()? {
+            Some(path) => {
+                let (adam, average, progress) =
+                    StateDir::load::<Extra<L::Epoch>>(&path, store, adam, decay)?;
+                (self.adam, self.average) = (adam, average);
+                (self.update, self.extra) = (progress.update, progress.extra);
+            }
+            None => {
+                self.average = decay.map(|decay| WeightAverage::new(decay, store)).transpose()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn run(&mut self, stage: &str, observer: &mut dyn Observer) -> Result<()> {
+        fs::create_dir_all(&self.dir).map_err(|e| Error::io(&self.dir, e))?;
+        let mut batches = self.shuffle().resume(self.extra.cursor).map_err(usage)?;
+        let per_epoch = batches.batches_per_epoch();
+        let total = per_epoch * self.plan.epochs;
+        let (step, total_steps) = (self.update, Some(total));
+        observer.observe(&Event::Started { stage, step, total: total_steps })?;
+        if self.update == 0 {
+            self.learner.begin(&self.dir)?;
+        }
+        while self.update < total {
+            let rate = self.plan.learning_rate.at(self.update, total);
+            let loss = self.one_update(batches.next_batch(), rate)?;
+            self.extra.cursor = batches.cursor();
+            let step = self.update;
+            let values = [("loss", loss), ("learning_rate", rate)];
+            observer.observe(&Event::Scalars { step, values: &values })?;
+            let epoch_ends = step.is_multiple_of(per_epoch);
+            if epoch_ends {
+                self.end_epoch(step / per_epoch, observer)?;
+            }
+            // An eighth of an epoch, or so many updates, is what a kill can cost.
+            let every = (per_epoch / 8).max(100);
+            if epoch_ends || (step % per_epoch).is_multiple_of(every) {
+                self.save(observer)?;
+            }
+        }
+        Ok(observer.observe(&Event::Finished { step: total })?)
+    }
+
+    fn one_update(&mut self, indices: &[usize], learning_rate: f64) -> Result<f64> {
+        let started = Instant::now();
+        let at = UpdateAt { update: self.update, indices, learning_rate };
+        let loss = self.learner.update(&mut self.adam, &at)?;
+        self.update += 1;
+        if let Some(average) = &self.average {
+            average.update(self.learner.store(), self.update)?;
+        }
+        self.extra.loss_sum += loss;
+        self.extra.loss_count += 1;
+        self.extra.seconds += started.elapsed().as_secs_f64();
+        Ok(loss)
+    }
+
+    fn end_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<()> {
+        let loss = self.extra.take_loss();
+        self.swap()?;
+        let (dir, update, curve) = (self.dir.as_path(), self.update, self.extra.curve.as_slice());
+        let found = self.learner.end_epoch(&EpochEnd { dir, epoch, update, loss, curve })?;
+        if let Some(followed) = found {
+            let values = followed.values();
+            observer.observe(&Event::Scalars { step: update, values: &values })?;
+            self.extra.curve.push(followed);
+        }
+        self.swap()
+    }
+
+    fn save(&self, observer: &mut dyn Observer) -> Result<()> {
+        let (step, store) = (self.update, self.learner.store());
+        if !store.is_finite()? {
+            let what = "parameter";
+            return Err(chains_core::Error::NonFinite { what, step }.into());
+        }
+        let average = self.average.as_ref();
+        let path = states(&self.dir).save(step, store, &self.adam, average, &self.extra)?;
+        Ok(observer.observe(&Event::Saved { step, path: &path })?)
+    }
+
+    /// Exchanges weights and average, if there is one.
+    fn swap(&self) -> Result<()> {
+        match &self.average {
+            Some(average) => Ok(average.swap(self.learner.store())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the learner write what is kept, and then the record that all is there.
+    pub(super) fn finish(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.swap()?;
+        self.learner.finish(&self.dir, &self.extra.curve, observer)?;
+        let Extra { curve, seconds, .. } = self.extra.clone();
+        let record = Record { curve, seconds, updates: self.update };
+        let text = serde_json::to_string_pretty(&record)
+            .map_err(|e| Error::Usage(format!("training record: {e}")))?;
+        Ok(checkpoint::write_bytes_atomic(&self.dir.join(DONE_FILE), text.as_bytes())?)
+    }
+}
