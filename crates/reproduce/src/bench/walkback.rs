@@ -9,7 +9,7 @@ use walkback::{
     Learner, ModelConfig, NormEps, Statistics, TrainConfig, TrainState, WalkbackModel, update,
 };
 
-use super::{Unit, Workload, values};
+use super::{Workload, values};
 use crate::{error::Result, infusion::data::usage};
 
 const BATCH: usize = 64;

@@ -4,9 +4,9 @@
 mod arrays;
 mod evaluate;
 mod fetch;
+mod metrics;
 mod pairs;
 mod pairs_refused;
-mod metrics;
 mod reproduce;
 mod resume;
 mod sample;

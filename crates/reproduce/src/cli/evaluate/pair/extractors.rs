@@ -63,9 +63,8 @@ pub(super) struct Repository<'a> {
 
 impl Extractors for Repository<'_> {
     fn open(&self, features: Features) -> Result<Box<dyn FeatureExtractor>> {
-        let missing = |advice: String| {
-            Error::Missing(format!("--features {}: {advice}", features.name()))
-        };
+        let missing =
+            |advice: String| Error::Missing(format!("--features {}: {advice}", features.name()));
         match features {
             Features::Inception => {
                 let dir = inception_dir(self.root);
@@ -84,7 +83,9 @@ impl Extractors for Repository<'_> {
                 let dir = self.root.join("checkpoints").join("mnist-classifier");
                 if !dir.join(CONFIG_FILE).is_file() {
                     let dir = dir.display();
-                    return Err(missing(format!("{dir} is not there; restore it from the repository")));
+                    return Err(missing(format!(
+                        "{dir} is not there; restore it from the repository"
+                    )));
                 }
                 Ok(Box::new(DigitClassifier::load(&dir, self.device).map_err(input)?))
             }
