@@ -7,6 +7,7 @@
 
 mod atomic;
 mod model;
+mod pth;
 mod tensors;
 
 #[cfg(feature = "hub")]
@@ -16,4 +17,5 @@ pub use model::{
     CONFIG_FILE, FORMAT_VERSION, ModelHeader, WEIGHTS_FILE, load_model, read_config, read_header,
     save_model,
 };
+pub use pth::PthFile;
 pub use tensors::{check_names, check_shapes, load_metadata, load_tensors, save_tensors};

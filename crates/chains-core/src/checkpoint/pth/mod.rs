@@ -6,6 +6,7 @@
 
 mod file;
 mod pickle;
+mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -75,7 +76,12 @@ impl PthFile {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
         let bytes = self.archive.read(&self.path, &entry.storage)?;
         let bytes = entry.gather(&bytes);
-        Ok(Some(Tensor::from_raw_buffer(&bytes, entry.storage.element.dtype(), &entry.shape, device)?))
+        Ok(Some(Tensor::from_raw_buffer(
+            &bytes,
+            entry.storage.element.dtype(),
+            &entry.shape,
+            device,
+        )?))
     }
 }
 

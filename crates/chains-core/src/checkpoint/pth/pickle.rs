@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, io::Read, rc::Rc};
 
+use super::reader::{Counted, Refusal};
+
 /// What the values of a storage are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
@@ -50,9 +52,6 @@ pub(super) enum Value {
     Mark,
 }
 
-/// Why a pickle is refused.
-pub(super) type Refusal<T> = Result<T, String>;
-
 /// The machine: its stack, what was noted for later, and everything that holds others.
 #[derive(Default)]
 pub(super) struct Machine {
@@ -60,60 +59,6 @@ pub(super) struct Machine {
     notes: HashMap<u32, Value>,
     lists: Vec<Vec<Value>>,
     dicts: Vec<Vec<(Value, Value)>>,
-}
-
-/// A reader that knows how far it is.
-pub(super) struct Counted<R> {
-    pub(super) inner: R,
-    pub(super) at: u64,
-}
-
-impl<R: Read> Counted<R> {
-    pub(super) fn array<const N: usize>(&mut self) -> Refusal<[u8; N]> {
-        let mut bytes = [0; N];
-        self.inner.read_exact(&mut bytes).map_err(|_| "the file ends here".to_owned())?;
-        self.at += N as u64;
-        Ok(bytes)
-    }
-
-    fn byte(&mut self) -> Refusal<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn word(&mut self) -> Refusal<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    /// So many bytes, of which no more are kept than there are.
-    fn bytes(&mut self, len: u64) -> Refusal<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = (&mut self.inner).take(len).read_to_end(&mut bytes);
-        if read.ok() != usize::try_from(len).ok() {
-            return Err(format!("{len} bytes are promised, the file ends before"));
-        }
-        self.at += len;
-        Ok(bytes)
-    }
-
-    fn text(&mut self, len: u64) -> Refusal<Value> {
-        match String::from_utf8(self.bytes(len)?) {
-            Ok(text) => Ok(Value::Text(text.into())),
-            Err(_) => Err("a text that is not UTF-8".to_owned()),
-        }
-    }
-
-    fn line(&mut self) -> Refusal<String> {
-        const LONGEST: usize = 1000;
-        let mut line = Vec::new();
-        loop {
-            match self.byte()? {
-                b'\n' => break,
-                byte if line.len() < LONGEST => line.push(byte),
-                _ => return Err(format!("a name of more than {LONGEST} bytes")),
-            }
-        }
-        String::from_utf8(line).map_err(|_| "a name that is not UTF-8".to_owned())
-    }
 }
 
 impl Machine {
@@ -160,18 +105,18 @@ impl Machine {
             b'K' => Value::Int(from.byte()?.into()),
             b'M' => Value::Int(from.array().map(u16::from_le_bytes)?.into()),
             b'J' => Value::Int(from.array().map(i32::from_le_bytes)?.into()),
-            0x8a => long(from)?,
+            0x8a => from.long()?.map_or(Value::Other, Value::Int),
             b'G' => {
                 from.array::<8>()?;
                 Value::Other
             }
             b'X' | b'T' => {
                 let len = from.word()?;
-                from.text(len.into())?
+                Value::Text(from.text(len.into())?.into())
             }
             0x8c | b'U' => {
                 let len = from.byte()?;
-                from.text(len.into())?
+                Value::Text(from.text(len.into())?.into())
             }
             b'c' => {
                 let (module, item) = (from.line()?, from.line()?);
@@ -300,11 +245,14 @@ impl Machine {
     fn storage(&self, id: &Value) -> Refusal<Value> {
         let (element, key, len) = match self.items(id)? {
             [Value::Text(word), Value::Global(kind), Value::Text(key), _, Value::Int(len)]
-            | [Value::Text(word), Value::Global(kind), Value::Text(key), _, Value::Int(len), Value::Other]
-                if &**word == "storage" =>
-            {
-                (element(kind)?, key.clone(), size(*len)?)
-            }
+            | [
+                Value::Text(word),
+                Value::Global(kind),
+                Value::Text(key),
+                _,
+                Value::Int(len),
+                Value::Other,
+            ] if &**word == "storage" => (element(kind)?, key.clone(), size(*len)?),
             _ => return Err("a reference that is no storage".to_owned()),
         };
         Ok(Value::Storage(Rc::new(Storage { key, element, len })))
@@ -352,19 +300,6 @@ impl Machine {
             }
         }
     }
-}
-
-/// A whole number of up to 255 bytes, of which only those that fit 64 bits mean anything here.
-fn long<R: Read>(from: &mut Counted<R>) -> Refusal<Value> {
-    let len = from.byte()?;
-    let bytes = from.bytes(len.into())?;
-    if bytes.len() > 8 {
-        return Ok(Value::Other);
-    }
-    let fill = if bytes.last().is_some_and(|last| *last >= 0x80) { 0xff } else { 0 };
-    let mut word = [fill; 8];
-    word[..bytes.len()].copy_from_slice(&bytes);
-    Ok(Value::Int(i64::from_le_bytes(word)))
 }
 
 fn element(kind: &str) -> Refusal<Element> {
