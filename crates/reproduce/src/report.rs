@@ -137,7 +137,7 @@ fn as_printed(value: f64) -> String {
 }
 
 /// A setting as a person writes it: strings without quotes, five digits of a fraction.
-fn plain(value: &serde_json::Value) -> String {
+pub(crate) fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Number(number) if number.is_f64() => {

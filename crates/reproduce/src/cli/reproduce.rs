@@ -225,8 +225,12 @@ fn summary(results: &Results, out: &Path) -> String {
             None => crate::report::format_number(metric.value),
         };
         let published = metric.published.map(|p| format!("  (published {p})")).unwrap_or_default();
-        let k = metric.settings.get("k").map(|k| format!("  k {k}")).unwrap_or_default();
-        text += &format!("  {:<44} {value} {}{k}{published}\n", metric.name, metric.unit);
+        let set = |key: &str| {
+            let plain = metric.settings.get(key).map(crate::report::plain);
+            plain.map(|value| format!("  {key} {value}")).unwrap_or_default()
+        };
+        let set = ["k", "network", "images"].map(set).concat();
+        text += &format!("  {:<44} {value} {}{set}{published}\n", metric.name, metric.unit);
     }
     for check in &results.checks {
         let mark = if check.passed { "passed" } else { "FAILED" };
