@@ -182,6 +182,7 @@ fn report(
     scored: Vec<Scored>,
     notes: &[String],
 ) -> Found {
+    let scored: Vec<Scored> = scored.into_iter().map(Scored::named_by_weights).collect();
     let table = table(sides, features, &scored, notes);
     Found { metrics: scored.into_iter().map(Scored::into_metric).collect(), table }
 }

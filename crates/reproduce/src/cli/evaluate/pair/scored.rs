@@ -43,6 +43,24 @@ impl Scored {
         self
     }
 
+    /// Under another name if the weights behind it are not the published ones: FID and the inception
+    /// score are defined by those.
+    pub(super) fn named_by_weights(mut self) -> Self {
+        let extractor = self.metric.settings.get("extractor").and_then(|id| id.as_str());
+        let name = match self.metric.name.as_str() {
+            "fid" => "frechet-distance",
+            "inception-score" => "classifier-score",
+            _ => return self,
+        };
+        if extractor.is_some_and(|id| id.contains(":unverified-")) {
+            let note =
+                format!("the weights are not the published ones: {name}, not {}", self.metric.name);
+            self.metric.name = name.into();
+            self.notes.push(note);
+        }
+        self
+    }
+
     /// The metric, its notes among its settings.
     pub(super) fn into_metric(self) -> Metric {
         if self.notes.is_empty() { self.metric } else { self.metric.setting("notes", self.notes) }
@@ -101,4 +119,22 @@ pub(super) fn table(
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_by_other_weights_have_other_names() {
+        let named = |name: &str, id: &str| {
+            let metric = Metric::new(name, 1.0, "").setting("extractor", id);
+            Scored::new(metric).named_by_weights().metric.name
+        };
+        assert_eq!(named("fid", "inception-2015-12-05:6726825d"), "fid");
+        let other = "inception-2015-12-05:unverified-01234567";
+        assert_eq!(named("fid", other), "frechet-distance");
+        assert_eq!(named("inception-score", other), "classifier-score");
+        assert_eq!(named("kid", other), "kid");
+    }
 }
