@@ -1,7 +1,7 @@
 //! Folders of PNG and JPEG images, as CelebA, LSUN and sample sheets come.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader, Cursor, Seek},
     path::{Path, PathBuf},
 };
@@ -171,7 +171,7 @@ pub fn read_images(files: &[PathBuf], options: &FolderOptions) -> Result<Vec<u8>
 /// As [`read_images`].
 pub fn decode_image(name: &Path, bytes: &[u8], options: &FolderOptions) -> Result<Vec<u8>> {
     check_size(options)?;
-    Ok(decode(name, Cursor::new(bytes), options)?.0)
+    Ok(decode(name, bytes, options)?.0)
 }
 
 fn check_size(options: &FolderOptions) -> Result<()> {
@@ -184,7 +184,8 @@ fn check_size(options: &FolderOptions) -> Result<()> {
 
 /// Pixels of all images one after the other, and whether any was a JPEG.
 fn decode_all(files: &[PathBuf], options: &FolderOptions) -> Result<(Vec<u8>, bool)> {
-    let read = |path: &PathBuf| decode(path, open(path)?, options);
+    let read =
+        |path: &PathBuf| decode(path, &fs::read(path).map_err(|e| Error::io(path, e))?, options);
     let images: Vec<(Vec<u8>, bool)> = files.par_iter().map(read).collect::<Result<_>>()?;
     let lossy = images.iter().any(|(_, lossy)| *lossy);
     let size = images.first().map_or(0, |(pixels, _)| pixels.len());
@@ -231,7 +232,7 @@ fn list(dir: &Path) -> Result<(Vec<PathBuf>, Vec<u8>, Vec<String>)> {
 /// Images and folders of a folder, each sorted, hidden ones left out.
 fn entries(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let (mut images, mut folders) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
+    for entry in fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
         let path = entry.map_err(|e| Error::io(dir, e))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -279,12 +280,12 @@ fn read_header(path: &Path) -> Result<((u32, u32), bool, bool)> {
 }
 
 /// Planar pixels of one image, and whether it was a JPEG.
-fn decode<R: BufRead + Seek>(
-    path: &Path,
-    reader: R,
-    options: &FolderOptions,
-) -> Result<(Vec<u8>, bool)> {
-    let (reader, lossy) = bounded(path, reader)?;
+fn decode(path: &Path, bytes: &[u8], options: &FolderOptions) -> Result<(Vec<u8>, bool)> {
+    let (reader, lossy) = bounded(path, Cursor::new(bytes))?;
+    if lossy && !is_whole_jpeg(bytes) {
+        let reason = "the JPEG has no end marker: the file is cut short; fetch it again";
+        return Err(Error::format(path, bytes.len() as u64, reason));
+    }
     let image = reader.decode().map_err(|error| broken(path, &error))?;
     let image = crop(path, image, options.crop)?;
     let (width, height) = (options.width, options.height);
@@ -300,6 +301,24 @@ fn decode<R: BufRead + Seek>(
             (planar(&imageops::resize(&image.into_rgb8(), width, height, filter)), lossy)
         }
     })
+}
+
+/// Is there an end marker behind the header? The decoder fills what is missing with grey.
+fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    // Segments up to the start of the scan; a preview inside one has an end marker of its own.
+    while let Some(&[0xff, kind]) = bytes.get(at..at + 2) {
+        at += match kind {
+            0xda => break,
+            0xff => 1,
+            0x01 | 0xd0..=0xd8 => 2,
+            _ => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+        };
+    }
+    bytes.get(at..).is_some_and(|rest| rest.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
 }
 
 fn crop(path: &Path, image: DynamicImage, crop: Crop) -> Result<DynamicImage> {

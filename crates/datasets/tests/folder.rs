@@ -114,6 +114,30 @@ fn broken_and_missing_images_are_errors_that_name_the_place() {
 }
 
 #[test]
+fn a_jpeg_cut_anywhere_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.jpg");
+    picture(20, 20, 90).save_with_format(&path, ImageFormat::Jpeg).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for n in 0..bytes.len() - 1 {
+        std::fs::write(&path, &bytes[..n]).unwrap();
+        let error = read_folder(dir.path(), &options(20, 20)).unwrap_err().to_string();
+        assert!(error.contains("a.jpg: byte"), "{n}: {error}");
+    }
+    // A preview with an end marker of its own before the picture does not hide the cut, and what
+    // cameras append does not matter.
+    let preview = [&[0xff, 0xe1, 0, 6, 1, 2, 0xff, 0xd9][..], &bytes[2..]].concat();
+    let (whole, cut) = ([&bytes[..2], &preview, b"more"].concat(), bytes.len() - 20);
+    std::fs::write(&path, &whole).unwrap();
+    let read = read_folder(dir.path(), &options(20, 20)).unwrap().set.images;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(read, read_folder(dir.path(), &options(20, 20)).unwrap().set.images);
+    std::fs::write(&path, &whole[..cut]).unwrap();
+    let error = read_folder(dir.path(), &options(20, 20)).unwrap_err().to_string();
+    assert!(error.contains("no end marker"), "{error}");
+}
+
+#[test]
 fn headers_tell_sizes_colour_and_loss_before_any_pixel_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
