@@ -5,7 +5,9 @@ use std::path::Path;
 use chains_core::Seed;
 use datasets::{Mnist, find_mnist};
 use eval_metrics::{
-    Boundary, FrechetOptions, FrechetRoute, Moments, frechet_distance, parzen, prdc,
+    Boundary, FrechetOptions, FrechetRoute, Moments, frechet_distance,
+    networks::{INCEPTION_SIDE, Inception, InceptionOptions, inception_tensors},
+    parzen, prdc,
 };
 use ndarray::Array2;
 
@@ -30,6 +32,7 @@ pub(super) fn workloads() -> Vec<Workload> {
         row("W13a3", "the same by eigenvectors", covariances + roots, |_| {
             frechet(Some(FrechetRoute::Eigen))
         }),
+        row("W13b", "Inception network, 16 images of 299 x 299", 182.76, |_| inception()),
         row(
             "W13c",
             "precision, recall, density, coverage",
@@ -55,6 +58,29 @@ fn frechet(route: Option<FrechetRoute>) -> Result<Unit> {
     Ok(Box::new(move || {
         let of = |rows: &Array2<f32>| Moments::of(rows.view()).map_err(failed);
         frechet_distance(&of(&real)?, &of(&fake)?, &options).map_err(failed)?;
+        Ok(())
+    }))
+}
+
+/// Up to the 2,048 features, of images that are resized and scaled already; normal weights.
+fn inception() -> Result<Unit> {
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let inputs: usize = shape[1..].iter().product();
+        let noise = values(&name, &shape)?;
+        let tensor = match name.rsplit('.').next() {
+            Some("running_var") => noise.ones_like()?,
+            _ if shape.len() > 1 => (noise * (2.0 / inputs as f64).sqrt())?,
+            _ => (noise * 0.1)?,
+        };
+        // Gains around one keep the values of every layer in range.
+        let gain = name.ends_with("bn.weight");
+        Ok((name, if gain { (tensor + 1.0)? } else { tensor }))
+    };
+    let weights = inception_tensors().into_iter().map(tensor).collect::<Result<_>>()?;
+    let network = Inception::new(&weights, "bench".into(), InceptionOptions::default())?;
+    let x = values("images", &[16, 3, INCEPTION_SIDE, INCEPTION_SIDE])?;
+    Ok(Box::new(move || {
+        network.forward(&x, |_, _| Ok(()))?;
         Ok(())
     }))
 }

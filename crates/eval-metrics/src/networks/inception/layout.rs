@@ -167,8 +167,8 @@ fn block_7(input: usize, pool: Layout) -> Layout {
     ])
 }
 
-/// Every tensor of the network with its shape, in PyTorch's names.
-pub(super) fn tensors() -> Vec<(String, Vec<usize>)> {
+/// Every tensor of the Inception network with its shape, in PyTorch's names.
+pub fn tensors() -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     for (stage, layout) in stages() {
         collect(stage, &layout, &mut all);

@@ -33,6 +33,7 @@ use super::{Activations, FeatureExtractor, resize::Resize};
 pub use self::import::{
     INCEPTION_FILES, INCEPTION_SHA256, InceptionSource, import_inception, read_inception_weights,
 };
+pub use self::layout::tensors as inception_tensors;
 
 /// The method in `config.json` of a directory with the weights.
 pub const INCEPTION_METHOD: &str = "inception-2015";
