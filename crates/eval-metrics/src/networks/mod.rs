@@ -17,7 +17,7 @@ pub use digits::{
 pub use inception::{
     INCEPTION_FILES, INCEPTION_METHOD, INCEPTION_SHA256, INCEPTION_SIDE, Inception,
     InceptionConfig, InceptionLevel, InceptionOptions, InceptionSource, import_inception,
-    read_inception_weights,
+    inception_tensors, read_inception_weights,
 };
 pub use resize::Resize;
 
