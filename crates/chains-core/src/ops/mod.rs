@@ -11,6 +11,7 @@ mod conv;
 mod draw;
 mod gaussian;
 mod heads;
+mod join;
 mod kernel;
 mod layer_norm;
 mod linear;
@@ -36,6 +37,7 @@ pub use conv::{Padding, conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d}
 pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
 pub use heads::sigmoid_gaussian_log_prob;
+pub use join::join_channels;
 pub use kernel::inner_products;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_known};

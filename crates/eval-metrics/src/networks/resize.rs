@@ -46,26 +46,10 @@ impl Resize {
         let bytes = images.flatten_all()?.to_vec1::<u8>()?;
         let (rows, columns) = (self.taps(h, side), self.taps(w, side));
         let mut out = vec![0.0_f32; b * c * side * side];
-        out.par_chunks_mut((side * side).max(1)).zip(bytes.par_chunks(h * w)).for_each(
-            |(out, plane)| {
-                // Both rows of the image that a row of the result lies between, resized across.
-                let across = |row: usize, line: &mut [f32]| {
-                    let row = &plane[row * w..][..w];
-                    for (value, tap) in line.iter_mut().zip(&columns) {
-                        let [low, high] = [row[tap.low], row[tap.high]].map(f32::from);
-                        *value = low + (high - low) * tap.weight;
-                    }
-                };
-                let (mut above, mut below) = (vec![0.0; side], vec![0.0; side]);
-                for (line, tap) in out.chunks_mut(side).zip(&rows) {
-                    across(tap.low, &mut above);
-                    across(tap.high, &mut below);
-                    for ((value, &low), &high) in line.iter_mut().zip(&above).zip(&below) {
-                        *value = low + (high - low) * tap.weight;
-                    }
-                }
-            },
-        );
+        let planes = bytes.par_chunks(h * w);
+        out.par_chunks_mut((side * side).max(1)).zip(planes).for_each(|(out, plane)| {
+            enlarge(plane, w, [&rows, &columns], out);
+        });
         Ok(Tensor::from_vec(out, (b, c, side, side), &Device::Cpu)?)
     }
 
@@ -110,6 +94,35 @@ impl Resize {
     }
 }
 
+/// Resizes a plane of rows of `w` bytes: across first, then down, as the original does.
+fn enlarge(plane: &[u8], w: usize, [rows, columns]: [&[Tap]; 2], out: &mut [f32]) {
+    let across = |row: usize, line: &mut [f32]| {
+        let row = &plane[row * w..][..w];
+        for (value, tap) in line.iter_mut().zip(columns) {
+            let [low, high] = [row[tap.low], row[tap.high]].map(f32::from);
+            *value = low + (high - low) * tap.weight;
+        }
+    };
+    // The two rows of the image that a row of the result lies between, resized across; neighbours
+    // share them.
+    let mut lines = [(); 2].map(|()| (usize::MAX, vec![0.0; columns.len()]));
+    for (line, tap) in out.chunks_mut(columns.len().max(1)).zip(rows) {
+        if lines[1].0 == tap.low {
+            lines.swap(0, 1);
+        }
+        for ((held, line), row) in lines.iter_mut().zip([tap.low, tap.high]) {
+            if *held != row {
+                across(row, line);
+                *held = row;
+            }
+        }
+        let [(_, above), (_, below)] = &lines;
+        for ((value, low), high) in line.iter_mut().zip(above).zip(below) {
+            *value = low + (high - low) * tap.weight;
+        }
+    }
+}
+
 /// Two neighbours along an axis, and how far the place is from the first.
 struct Tap {
     low: usize,
@@ -117,7 +130,7 @@ struct Tap {
     weight: f32,
 }
 
-fn check(images: &Tensor) -> Result<(usize, usize, usize, usize)> {
+pub(super) fn check(images: &Tensor) -> Result<(usize, usize, usize, usize)> {
     match images.dims4() {
         Ok(dims) if images.dtype() == DType::U8 && images.elem_count() > 0 => Ok(dims),
         _ => Err(shape("(b, c, h, w) of u8, none empty", images)),
@@ -192,16 +205,23 @@ mod tests {
             let same = rule.resized(&image, 5)?.flatten_all()?.to_vec1::<f32>()?;
             assert!(same.iter().zip(0_u8..).all(|(a, b)| (a - f32::from(b)).abs() < 1e-5));
         }
-        let ends = Tensor::new(&[[[[0_u8, 255], [0, 255]]]], &Device::Cpu)?;
-        for (rule, high) in [
-            (Resize::TensorFlow1, 127.0 / 128.0),
-            (Resize::HalfPixel, 1.0),
-            (Resize::Corners, 127.0 / 128.0),
+        Ok(())
+    }
+
+    #[test]
+    fn bytes_are_scaled_as_each_rule_says_and_grey_stands_for_three_colours() -> Result<()> {
+        let bytes = Tensor::new(&[[[[0_u8, 255], [128, 1]]]], &Device::Cpu)?;
+        for (rule, expected) in [
+            (Resize::TensorFlow1, [-1.0, 127.0 / 128.0, 0.0, -127.0 / 128.0]),
+            (Resize::HalfPixel, [-1.0, 1.0, 0.5 / 127.5, -126.5 / 127.5]),
+            (Resize::Corners, [-1.0, 127.0 / 128.0, 0.0, -127.0 / 128.0]),
         ] {
-            let input = rule.input(&ends, 2)?;
+            let input = rule.input(&bytes, 2)?;
             assert_eq!(input.dims(), [1, 3, 2, 2]);
-            for pair in input.flatten_all()?.to_vec1::<f32>()?.chunks(2) {
-                assert!((pair[0] + 1.0).abs() < 1e-6 && (pair[1] - high).abs() < 1e-6);
+            for colour in input.flatten_from(2)?.squeeze(0)?.to_vec2::<f32>()? {
+                for (a, b) in colour.iter().zip(expected) {
+                    assert!((a - b).abs() < 1e-7, "{rule:?}: {colour:?}");
+                }
             }
         }
         Ok(())

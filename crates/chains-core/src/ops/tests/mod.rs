@@ -8,6 +8,7 @@ mod deviation;
 mod draw;
 mod gaussian;
 mod heads;
+mod join;
 mod layer_norm;
 mod norm;
 mod pointwise;

@@ -2,15 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs::File,
     io::{self, Read},
     path::Path,
 };
 
-use candle_core::{DType, Device, Tensor, pickle::PthTensors};
+use candle_core::{DType, Device, Tensor};
 use chains_core::{
     Error, Result,
-    checkpoint::{check_names, check_shapes, load_tensors, save_model},
+    checkpoint::{PthFile, check_names, check_shapes, load_tensors, save_model},
 };
 use sha2::{Digest, Sha256};
 
@@ -18,8 +19,8 @@ use super::{INCEPTION_METHOD, InceptionConfig, layout::tensors};
 
 /// Names of the published conversions of the TensorFlow graph, one file.
 pub const INCEPTION_FILES: [&str; 2] = [
-    "weights-inception-2015-12-05-6726825d.pth (torch-fidelity, release v0.2.0)",
-    "pt_inception-2015-12-05-6726825d.pth (pytorch-fid, release fid_weights)",
+    "weights-inception-2015-12-05-6726825d.pth (torch-fidelity on GitHub, release v0.2.0)",
+    "pt_inception-2015-12-05-6726825d.pth (pytorch-fid on GitHub, release fid_weights)",
 ];
 /// How the SHA-256 of that file begins.
 pub const INCEPTION_SHA256: &str = "6726825d";
@@ -51,8 +52,7 @@ impl InceptionSource {
                 Err(error) => return Err(fail(error)),
             }
         }
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { sha256 })
+        Ok(Self { sha256: hex(hash) })
     }
 
     /// Is it the published file?
@@ -68,48 +68,61 @@ impl InceptionSource {
     }
 }
 
-/// Reads a state dictionary, a PyTorch pickle or safetensors by its ending, as f32.
+/// Reads a state dictionary, a file of PyTorch or safetensors by its ending, as f32.
 ///
-/// Counters of batches, which nothing uses, are left out. No tensor is read before all names and
-/// shapes have been found right.
+/// Counters of batches, which nothing uses, are left out. The values of a file of PyTorch are read
+/// once all names and shapes have been found right.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a file that is neither, or one that lists all tensors that are missing,
-/// extra or misshapen; [`Error::Io`].
+/// [`Error::Checkpoint`] for a file that is neither, one that lists all tensors that are missing,
+/// extra or misshapen, or one with values that no network has; [`Error::Io`].
 pub fn read_inception_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let refuse = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
-    // Opened here, so that a missing file is not called a bad one.
-    File::open(path).map_err(|error| Error::io(path, error))?;
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let mut found = match ending {
-        "safetensors" => load_tensors(path, &Device::Cpu)?,
-        "pth" | "pt" => read_pickle(path)?,
-        _ => return Err(refuse("expected a .pth or .safetensors file".into())),
+    let found = match ending {
+        "safetensors" => {
+            let mut found = load_tensors(path, &Device::Cpu)?;
+            found.retain(|name, _| !name.ends_with(COUNTER));
+            check_names(path, &tensors(), &found)?;
+            found
+        }
+        "pth" | "pt" => read_pth(path)?,
+        _ => {
+            let reason = "expected a file that ends in .pth or .safetensors".into();
+            return Err(Error::Checkpoint { path: path.to_owned(), reason });
+        }
     };
-    found.retain(|name, _| !name.ends_with(COUNTER));
-    check_names(path, &tensors(), &found)?;
-    found.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?))).collect()
+    let narrow = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_dtype(DType::F32)?));
+    let found = found.into_iter().map(narrow).collect::<Result<_>>()?;
+    check_values(path, &found)?;
+    Ok(found)
 }
 
-fn read_pickle(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let refuse = |error: candle_core::Error| Error::Checkpoint {
-        path: path.to_owned(),
-        reason: format!("not a state dictionary of PyTorch: {error}"),
-    };
-    let file = PthTensors::new(path, None).map_err(refuse)?;
-    let counts = |name: &str| name.ends_with(COUNTER);
-    let infos = file.tensor_infos().iter().filter(|(name, _)| !counts(name));
-    let shapes: BTreeMap<String, Vec<usize>> =
-        infos.map(|(name, info)| (name.clone(), info.layout.shape().dims().to_vec())).collect();
+fn read_pth(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let file = PthFile::open(path)?;
+    let shapes = file.shapes().filter(|(name, _)| !name.ends_with(COUNTER));
+    let shapes: BTreeMap<_, _> =
+        shapes.map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
     check_shapes(path, &tensors(), &shapes)?;
     let mut found = BTreeMap::new();
     for name in shapes.into_keys() {
-        let tensor = file.get(&name).map_err(refuse)?;
-        let tensor =
-            tensor.ok_or_else(|| refuse(candle_core::Error::Msg(format!("no `{name}`"))))?;
-        found.insert(name, tensor);
+        if let Some(tensor) = file.read(&name, &Device::Cpu)? {
+            found.insert(name, tensor);
+        }
     }
     Ok(found)
+}
+
+/// Finite numbers, and variances that are not negative.
+fn check_values(path: &Path, found: &BTreeMap<String, Tensor>) -> Result<()> {
+    for (name, tensor) in found {
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let least = if name.ends_with("running_var") { 0.0 } else { f32::MIN };
+        if let Some(at) = values.iter().position(|value| !value.is_finite() || *value < least) {
+            let reason = format!("tensor `{name}`: value {at} is {}", values[at]);
+            return Err(Error::Checkpoint { path: path.to_owned(), reason });
+        }
+    }
+    Ok(())
 }
 
 /// Converts a weight file to a model directory.
@@ -127,8 +140,31 @@ pub fn import_inception(from: &Path, to: &Path, unverified: bool) -> Result<Ince
         );
         return Err(Error::Checkpoint { path: from.to_owned(), reason });
     }
-    let weights: Vec<_> = read_inception_weights(from)?.into_iter().collect();
-    let config = InceptionConfig { source_sha256: source.sha256.clone() };
+    let weights = read_inception_weights(from)?;
+    let tensors_sha256 = digest(&weights)?;
+    let config = InceptionConfig { source_sha256: source.sha256.clone(), tensors_sha256 };
+    let weights: Vec<_> = weights.into_iter().collect();
     save_model(to, INCEPTION_METHOD, env!("CARGO_PKG_VERSION"), &config, &weights)?;
     Ok(source)
+}
+
+/// SHA-256 of names, shapes and values, by name.
+pub(super) fn digest(weights: &BTreeMap<String, Tensor>) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut bytes = Vec::new();
+    for (name, tensor) in weights {
+        hash.update(format!("{name} {:?}\n", tensor.dims()));
+        bytes.clear();
+        tensor.write_bytes(&mut bytes)?;
+        hash.update(&bytes);
+    }
+    Ok(hex(hash))
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -201,6 +201,11 @@ impl Shape {
     pub(super) fn path(&self, stage: &str) -> String {
         if self.name.is_empty() { stage.to_owned() } else { format!("{stage}.{}", self.name) }
     }
+
+    /// One pixel of the result for each of the image, from that pixel alone.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == 1 && self.padding == [0, 0]
+    }
 }
 
 #[cfg(test)]

@@ -25,10 +25,14 @@ use chains_core::{
 use serde::{Deserialize, Serialize};
 
 use self::{
+    import::digest,
     layout::{stages, tensors},
     units::Node,
 };
-use super::{Activations, FeatureExtractor, resize::Resize};
+use super::{
+    Activations, FeatureExtractor,
+    resize::{Resize, check},
+};
 
 pub use self::import::{
     INCEPTION_FILES, INCEPTION_SHA256, InceptionSource, import_inception, read_inception_weights,
@@ -43,8 +47,10 @@ pub const INCEPTION_SIDE: usize = 299;
 const WIDTH: usize = 2048;
 /// Classes, eight of which no image was labelled with.
 const CLASSES: usize = 1008;
-/// Images that pass at a time; a batch of any size gives the same numbers.
-const BATCH: usize = 16;
+/// Images that pass at a time: the largest maps of so many stay in memory that the allocator keeps.
+const BATCH: usize = 4;
+/// Images that are resized at a time.
+const INPUTS: usize = 32;
 
 /// What `config.json` says of the weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +58,9 @@ const BATCH: usize = 16;
 pub struct InceptionConfig {
     /// SHA-256 of the file that they were converted from, in hexadecimal digits.
     pub source_sha256: String,
+    /// SHA-256 of names, shapes and values as they were converted: what is scored with is what was
+    /// converted.
+    pub tensors_sha256: String,
 }
 
 /// Where features are taken, averaged over pixels.
@@ -120,10 +129,17 @@ impl Inception {
             );
             return Err(Error::Checkpoint { path: dir.to_owned(), reason });
         }
-        let (config, found) = load_model::<InceptionConfig>(dir, INCEPTION_METHOD, device)?;
-        check_names(&dir.join(WEIGHTS_FILE), &tensors(), &found)?;
+        let (config, found) = load_model::<InceptionConfig>(dir, INCEPTION_METHOD, &Device::Cpu)?;
+        let path = dir.join(WEIGHTS_FILE);
+        check_names(&path, &tensors(), &found)?;
+        if digest(&found)? != config.tensors_sha256 {
+            let reason = "these are not the weights that were converted: convert them again with \
+                          `cargo xtask fetch inception --from FILE`";
+            return Err(Error::Checkpoint { path, reason: reason.into() });
+        }
+        let found = found.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(device)?)));
         let source = InceptionSource { sha256: config.source_sha256 };
-        Self::new(&found, source.id(), options)
+        Self::new(&found.collect::<Result<_>>()?, source.id(), options)
     }
 
     /// The network of these tensors, every batch norm folded into the convolution before it.
@@ -162,14 +178,46 @@ impl Inception {
         Ok(Self { stages, weight, bias, id, options })
     }
 
-    /// Runs the network, calling `see` with the name and the result of every stage.
+    /// Features and logits of images that are the network's input already; in batches of any size the
+    /// same numbers.
     ///
     /// # Shapes
-    /// `x`: `(b, 3, 299, 299)` f32, resized and scaled; the result `(b, 2048)`.
+    /// `x`: `(b, 3, 299, 299)`, f32, resized and scaled, at least one.
     ///
     /// # Errors
-    /// Of the operations, and of `see`.
-    pub fn forward(
+    /// [`Error::Shape`] for other input.
+    pub fn scaled_activations(&self, x: &Tensor) -> Result<Activations> {
+        let b = match *x.dims() {
+            [b, 3, INCEPTION_SIDE, INCEPTION_SIDE] if b > 0 => b,
+            _ => {
+                let expected = format!("(b, 3, {INCEPTION_SIDE}, {INCEPTION_SIDE}), b > 0");
+                let got = x.dims().to_vec();
+                return Err(Error::Shape { what: "input of the network", expected, got });
+            }
+        };
+        let (mut features, mut logits) = (Vec::new(), Vec::new());
+        for start in (0..b).step_by(BATCH) {
+            let found = self.batch(&x.narrow(0, start, BATCH.min(b - start))?)?;
+            features.push(found.features);
+            logits.push(found.logits);
+        }
+        Ok(Activations { features: Tensor::cat(&features, 0)?, logits: Tensor::cat(&logits, 0)? })
+    }
+
+    fn batch(&self, x: &Tensor) -> Result<Activations> {
+        let (wanted, mut taken) = (self.options.level.stage().0, None);
+        let last = self.forward(x, |stage, x| {
+            if stage == wanted {
+                taken = Some(mean_pixel(x)?);
+            }
+            Ok(())
+        })?;
+        let logits = self.logits(&last)?;
+        Ok(Activations { features: taken.unwrap_or(last), logits })
+    }
+
+    /// Runs the network, calling `see` with the name and the result of every stage; `(b, 2048)`.
+    fn forward(
         &self,
         x: &Tensor,
         mut see: impl FnMut(&'static str, &Tensor) -> Result<()>,
@@ -179,26 +227,16 @@ impl Inception {
             x = node.forward(&x)?;
             see(stage, &x)?;
         }
-        pooled(&x)
+        mean_pixel(&x)
     }
 
     /// `(b, 2048)` -> `(b, 1008)`.
     fn logits(&self, features: &Tensor) -> Result<Tensor> {
-        ops::linear(features, &self.weight, self.options.biased_logits.then_some(&self.bias))
-    }
-
-    fn batch(&self, images: &Tensor) -> Result<Activations> {
-        let x =
-            self.options.resize.input(images, INCEPTION_SIDE)?.to_device(self.weight.device())?;
-        let (wanted, mut taken) = (self.options.level.stage().0, None);
-        let last = self.forward(&x, |stage, x| {
-            if stage == wanted {
-                taken = Some(pooled(x)?);
-            }
-            Ok(())
-        })?;
-        let logits = self.logits(&last)?;
-        Ok(Activations { features: taken.unwrap_or(last), logits })
+        let bias = self.options.biased_logits.then_some(&self.bias);
+        let b = features.dim(0)?;
+        // A single row would be multiplied in another order, and rounded differently.
+        let rows = if b == 1 { &Tensor::cat(&[features; 2], 0)? } else { features };
+        Ok(ops::linear(rows, &self.weight, bias)?.narrow(0, 0, b)?)
     }
 }
 
@@ -220,22 +258,21 @@ impl FeatureExtractor for Inception {
     }
 
     fn activations(&self, images: &Tensor) -> Result<Activations> {
-        let (b, ..) = images.dims4()?;
-        let mut parts = Vec::new();
-        for start in (0..b.max(1)).step_by(BATCH) {
-            parts.push(self.batch(&images.narrow(0, start, BATCH.min(b - start))?)?);
+        let (b, ..) = check(images)?;
+        let (mut features, mut logits) = (Vec::new(), Vec::new());
+        for start in (0..b).step_by(INPUTS) {
+            let images = images.narrow(0, start, INPUTS.min(b - start))?;
+            let x = self.options.resize.input(&images, INCEPTION_SIDE)?;
+            let found = self.scaled_activations(&x.to_device(self.weight.device())?)?;
+            features.push(found.features);
+            logits.push(found.logits);
         }
-        let join = |of: fn(&Activations) -> &Tensor| {
-            Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 0)
-        };
-        Ok(Activations {
-            features: join(|part| &part.features)?,
-            logits: join(|part| &part.logits)?,
-        })
+        Ok(Activations { features: Tensor::cat(&features, 0)?, logits: Tensor::cat(&logits, 0)? })
     }
 }
 
-/// The mean over pixels, `(b, c, h, w)` -> `(b, c)`.
-fn pooled(x: &Tensor) -> Result<Tensor> {
-    Ok(x.flatten_from(2)?.mean(2)?)
+/// The mean over pixels, `(b, c, n, n)` -> `(b, c)`.
+fn mean_pixel(x: &Tensor) -> Result<Tensor> {
+    let (b, c, side, _) = x.dims4()?;
+    Ok(ops::avg_pool2d(x, side, side, 0)?.reshape((b, c))?)
 }

@@ -1,6 +1,6 @@
 //! The parts of the network with their weights.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use chains_core::{Result, ops};
 
 use super::layout::{Layout, Shape};
@@ -12,9 +12,16 @@ const EPS: f64 = 1e-3;
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Unit(Unit),
+    /// The mean pool and a pointwise unit after it, in the other order: both are linear, and a mean of
+    /// constants is the constant. The pool then has the channels of the result, a fraction of those
+    /// of the input.
+    Averaged(Unit),
     Chain(Vec<Node>),
     Branches(Vec<Node>),
-    Max { stride: usize, padding: usize },
+    Max {
+        stride: usize,
+        padding: usize,
+    },
     Average,
 }
 
@@ -31,7 +38,8 @@ pub(super) struct Unit {
 }
 
 impl Node {
-    /// `folded` multiplies the scale of batch norm into the weight before it.
+    /// `folded` multiplies the scale of batch norm into the weight before it; without, every layer is
+    /// computed as it is defined.
     pub(super) fn new(
         stage: &str,
         layout: &Layout,
@@ -43,7 +51,12 @@ impl Node {
         };
         Ok(match layout {
             Layout::Unit(shape) => Self::Unit(Unit::new(stage, shape, tensor, folded)?),
-            Layout::Chain(parts) => Self::Chain(all(parts)?),
+            Layout::Chain(parts) => match parts.as_slice() {
+                [Layout::Average, Layout::Unit(shape)] if folded && shape.is_pointwise() => {
+                    Self::Averaged(Unit::new(stage, shape, tensor, folded)?)
+                }
+                parts => Self::Chain(all(parts)?),
+            },
             Layout::Branches(parts) => Self::Branches(all(parts)?),
             Layout::Max { stride, padding } => Self::Max { stride: *stride, padding: *padding },
             Layout::Average => Self::Average,
@@ -53,10 +66,11 @@ impl Node {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Unit(unit) => unit.forward(x),
+            Self::Averaged(unit) => ops::relu(&ops::avg_pool2d(&unit.affine(x)?, 3, 1, 1)?),
             Self::Chain(parts) => parts.iter().try_fold(x.clone(), |x, part| part.forward(&x)),
             Self::Branches(parts) => {
                 let parts = parts.iter().map(|part| part.forward(x)).collect::<Result<Vec<_>>>()?;
-                Ok(Tensor::cat(&parts, 1)?)
+                ops::join_channels(&parts)
             }
             Self::Max { stride, padding } => ops::max_pool2d(x, 3, *stride, *padding),
             Self::Average => ops::avg_pool2d(x, 3, 1, 1),
@@ -72,11 +86,17 @@ impl Unit {
         folded: bool,
     ) -> Result<Self> {
         let unit = shape.path(stage);
-        let leaf = |leaf: &str| tensor(&format!("{unit}.{leaf}"));
-        let deviation = (leaf("bn.running_var")? + EPS)?.sqrt()?;
-        let scale = (leaf("bn.weight")? / deviation)?;
-        let shift = (leaf("bn.bias")? - (leaf("bn.running_mean")? * &scale)?)?;
-        let weight = leaf("conv.weight")?;
+        let weight = tensor(&format!("{unit}.conv.weight"))?;
+        // On the host: not every device has f64.
+        let wide = |leaf: &str| -> Result<Tensor> {
+            let tensor = tensor(&format!("{unit}.{leaf}"))?.to_device(&Device::Cpu)?;
+            Ok(tensor.to_dtype(DType::F64)?)
+        };
+        let deviation = (wide("bn.running_var")? + EPS)?.sqrt()?;
+        let scale = (wide("bn.weight")? / deviation)?;
+        let shift = (wide("bn.bias")? - (wide("bn.running_mean")? * &scale)?)?;
+        let narrow = |t: Tensor| t.to_dtype(DType::F32)?.to_device(weight.device());
+        let (scale, shift) = (narrow(scale)?, narrow(shift)?);
         let (stride, padding) = (shape.stride, shape.padding);
         let out = shape.channels[1];
         if folded {
@@ -87,12 +107,19 @@ impl Unit {
         Ok(Self { weight, shift: shift?, scale: Some(scale?), stride, padding })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// Without the ReLU.
+    fn affine(&self, x: &Tensor) -> Result<Tensor> {
         let Some(scale) = &self.scale else {
-            let bias = Some(&self.shift);
-            return ops::conv2d_relu(x, &self.weight, bias, self.stride, self.padding);
+            return ops::conv2d(x, &self.weight, Some(&self.shift), self.stride, self.padding);
         };
         let y = ops::conv2d(x, &self.weight, None, self.stride, self.padding)?;
-        ops::relu(&y.broadcast_mul(scale)?.broadcast_add(&self.shift)?)
+        Ok(y.broadcast_mul(scale)?.broadcast_add(&self.shift)?)
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.scale.is_some() {
+            return ops::relu(&self.affine(x)?);
+        }
+        ops::conv2d_relu(x, &self.weight, Some(&self.shift), self.stride, self.padding)
     }
 }
