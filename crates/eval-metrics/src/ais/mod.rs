@@ -6,7 +6,7 @@
 //! `q^(1 - b) (p(z) p(x | z))^b`, by Hamiltonian Monte Carlo. The mean weight of the chains is the
 //! likelihood, so the logarithm of an average over chains is a lower bound in expectation.
 //! On simulated data, where an exact posterior sample is known, chains the other way give an upper
-//! bound ([`bdmc`]; Grosse, Ghahramani and Adams 2015), and the gap tells how good both are.
+//! bound ([`bdmc()`]; Grosse, Ghahramani and Adams 2015), and the gap tells how good both are.
 //!
 //! Everything here takes candle tensors and fails with the error of `chains-core`.
 

@@ -16,7 +16,7 @@ use crate::{
 /// every evaluation, some fifteen for a tolerance of `1e-3`.
 ///
 /// # Shapes
-/// As [`select_bandwidth`].
+/// As [`select_bandwidth`](super::select_bandwidth).
 ///
 /// # Errors
 /// As [`parzen`]; [`Error::Argument`] also for a choice at the edge of its grid, or a tolerance that is
