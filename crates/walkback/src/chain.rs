@@ -93,6 +93,15 @@ where
         Ok(before)
     }
 
+    /// A bound is one of the chain that samples, which has to cool as the walk has heated.
+    fn check_temperatures(&self) -> Result<()> {
+        if self.heating.temperatures.is_reversible() {
+            return Ok(());
+        }
+        let reason = "cooling is no reverse of heating, so there is no bound; use a geometric one";
+        Err(Error::Config { field: "temperatures", reason: reason.into() })
+    }
+
     /// The states `s_1, .., s_K`, detached, each `(b, D)`.
     ///
     /// # Errors
@@ -109,7 +118,8 @@ where
     /// `ln p(path, x) - ln q(path | x)` of one path for each row, as a differentiable `(b,)`.
     ///
     /// # Errors
-    /// As [`WalkbackChain::walk`]; [`Error::Config`] for laws without a density.
+    /// As [`WalkbackChain::walk`]; [`Error::Config`] for laws without a density, and for temperatures
+    /// whose cooling is no reverse.
     pub fn log_weight(&self, x: &Tensor, noise: &mut dyn Noise) -> Result<Tensor> {
         Ok(self.log_weight_and_end(x, noise)?.0)
     }
@@ -120,6 +130,7 @@ where
         x: &Tensor,
         noise: &mut dyn Noise,
     ) -> Result<(Tensor, Tensor)> {
+        self.check_temperatures()?;
         let mut sum = x.zeros_like()?.sum(1)?;
         let last = self.walk(x, noise, false, |visit| {
             let back = visit.cool.log_prob(visit.before)?;
@@ -140,6 +151,7 @@ where
         variants: &[Weighting],
         noise: &mut dyn Noise,
     ) -> Result<PathWeights> {
+        self.check_temperatures()?;
         let (b, d) = x.dims2()?;
         let mut weights = vec![vec![0.0; b]; variants.len()];
         let mut residual = vec![0.0; b];

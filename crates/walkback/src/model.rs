@@ -172,9 +172,7 @@ impl WalkbackModel {
     pub fn start_of(&self, config: StartConfig) -> Result<Start> {
         config.validate()?;
         let d = self.config.network.dim();
-        let row = |value: f64| -> Result<Tensor> {
-            Ok(Tensor::full(value, d, self.device())?.to_dtype(DType::F32)?)
-        };
+        let row = |value: f64| Tensor::full(value as f32, d, self.device());
         Ok(match config {
             StartConfig::Fitted { .. } => {
                 let get = |name: &str| self.store.frozen().pp("start").get(d, name);

@@ -203,7 +203,7 @@ impl OperatorNetwork {
             Architecture::Mlp { .. } => 1,
             Architecture::Conv { .. } => d / self.config.event[0],
         };
-        let column = Tensor::full(temperature.max(1.0).ln(), (b, more), s.device())?;
+        let column = Tensor::full(temperature.max(1.0).ln() as f32, (b, more), s.device())?;
         Ok(Tensor::cat(&[s, &column.to_dtype(s.dtype())?], 1)?)
     }
 

@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use chains_core::{
-    Noise, Result, Seed,
+    Error, Noise, Result, Seed,
     chain::{LogMeanExp, Schedule, Step, TransitionOperator},
     dist::DiagGaussian,
     schedule::{Heating, Temperatures},
@@ -136,9 +136,8 @@ fn under_detailed_balance_every_path_has_the_exact_density() -> Result<()> {
     let start = gaussian_start(0.0, 1.0, 1, DType::F64)?;
     assert_close(log_normal(X, 0.0, 1.0), -1.763939, 5e-7, "reference");
     for steps in [1, 3, 30] {
-        let temperatures = Temperatures::SqrtLinear;
         // T = 1 throughout: the steps in front.
-        let heating = Heating { temperatures, steps: 0, extra: steps };
+        let heating = Heating { extra: steps, ..ladder(2.0, 0) };
         let chain = walk_of(&op, &start, heating);
         for seed in SEEDS {
             let x = filled(X, 200, 1, DType::F64)?;
@@ -206,6 +205,20 @@ fn heavy_weights_leave_the_bound_alone() -> Result<()> {
         for weights in &found.weights {
             assert_within(mean_se(weights), -1.539742, "bound");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn temperatures_that_are_no_reverse_give_no_bound() -> Result<()> {
+    let heating = Heating { temperatures: Temperatures::SqrtLinear, steps: 3, extra: 0 };
+    let start = gaussian_start(0.2, 3.0, 1, DType::F64)?;
+    let (chain, x) = (walk_of(&W1, &start, heating), filled(X, 3, 1, DType::F64)?);
+    let mut noise = Seed::new(0).host_noise();
+    assert_eq!(chain.states(&x, &mut noise)?.len(), 3);
+    let weights = chain.log_weights(&x, &[Weighting::Plain], &mut noise).map(|_| ());
+    for result in [weights, chain.log_weight(&x, &mut noise).map(|_| ())] {
+        assert!(matches!(result, Err(Error::Config { field: "temperatures", .. })), "{result:?}");
     }
     Ok(())
 }
