@@ -40,6 +40,7 @@ Settings, for --set:
   mmd               bandwidth=H, else the median distance within the reference; mixture=false;
                     permutations=1000, 0 above 10000 rows
   ece               bins=15 resamples=1000
+  mnist             classifier=a, or b: a second network, on whose rankings the first should agree
   images            of a folder: resize=SIDE crop=SIDE square=false; batch=N
 
 Examples:

@@ -3,11 +3,11 @@
 
 use std::time::Instant;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use chains_core::train::{Event, Observer};
 use eval_metrics::{
     Bootstrap, accuracy, auroc, calibration_from_logits, inception_score, mode_coverage,
-    networks::FeatureExtractor, stacked_classes,
+    networks::{FeatureExtractor, stacked_digits},
 };
 use ndarray::Array2;
 
@@ -18,7 +18,7 @@ use super::{
     plan::Score,
     scored::Scored,
     scores::{Context, timed},
-    side::seen,
+    side::refused,
 };
 use crate::{error::Result, report::format_number};
 
@@ -41,6 +41,11 @@ pub(super) fn diversity(context: &Context<'_>, logits: &Array2<f32>) -> Result<S
         .setting("splits", splits)
         .setting("shuffled", settings.shuffle)
         .setting("ceiling", logits.ncols());
+    let metric = if inception {
+        metric.setting("logits", "without the bias of the last layer")
+    } else {
+        metric
+    };
     let mut scored = Scored::new(metric).remark(format!("{splits} split"));
     if let Some(std_error) = found.std_error {
         scored.metric = scored.metric.std_error(std_error);
@@ -101,7 +106,7 @@ fn cells(
     batch: usize,
     observer: &mut dyn Observer,
 ) -> Result<Vec<usize>> {
-    let [_, h, w] = images.shape;
+    let [c, h, w] = images.shape;
     let (mut batches, mut cells) = (images.batches()?, Vec::with_capacity(images.n));
     observer.observe(&Event::Started { stage: "modes", step: 0, total: Some(images.n) })?;
     loop {
@@ -109,13 +114,9 @@ fn cells(
         if pixels.is_empty() {
             break;
         }
-        let planes = Tensor::from_vec(pixels.clone(), (pixels.len() / (h * w), 1, h, w), device)?;
-        let classes = seen(extractor, &planes)?.logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
-        let channel = |at| -> Vec<u32> { classes.iter().skip(at).step_by(3).copied().collect() };
-        cells.extend(
-            stacked_classes(&channel(0), &channel(1), &channel(2))
-                .map_err(|error| crate::Error::Usage(format!("--metric modes: {error}")))?,
-        );
+        let b = pixels.len() / images.pixels();
+        let planes = Tensor::from_vec(pixels, (b, c, h, w), device)?;
+        cells.extend(stacked_digits(extractor, &planes).map_err(|e| refused(extractor, e))?);
         observer.observe(&Event::Scalars { step: cells.len(), values: &[] })?;
     }
     observer.observe(&Event::Finished { step: cells.len() })?;

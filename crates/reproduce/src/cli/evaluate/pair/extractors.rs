@@ -8,6 +8,7 @@ use eval_metrics::networks::{
     DigitClassifier, FeatureExtractor, INCEPTION_FILES, Inception, InceptionOptions,
 };
 
+use super::settings::Classifier;
 use crate::{
     cli::{fetch::inception_dir, models::input},
     error::{Error, Result},
@@ -59,6 +60,8 @@ pub(super) trait Extractors {
 pub(super) struct Repository<'a> {
     pub(super) root: &'a Path,
     pub(super) device: &'a Device,
+    /// Which digit network.
+    pub(super) classifier: Classifier,
 }
 
 impl Extractors for Repository<'_> {
@@ -80,7 +83,11 @@ impl Extractors for Repository<'_> {
                 Ok(Box::new(Inception::load(&dir, options, self.device).map_err(input)?))
             }
             Features::Mnist => {
-                let dir = self.root.join("checkpoints").join("mnist-classifier");
+                let name = match self.classifier {
+                    Classifier::A => "mnist-classifier",
+                    Classifier::B => "mnist-classifier-b",
+                };
+                let dir = self.root.join("checkpoints").join(name);
                 if !dir.join(CONFIG_FILE).is_file() {
                     let dir = dir.display();
                     return Err(missing(format!(

@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
         settings: &settings,
         device: &device,
     };
-    let networks = Repository { root: &root, device: &device };
+    let networks = Repository { root: &root, device: &device, classifier: settings.classifier };
     let found = evaluate(&job, &networks, &mut Progress::stderr())?;
     found.metrics.iter().try_for_each(Metric::validate)?;
     if let Some(path) = &args.json {

@@ -41,6 +41,16 @@ pub(super) struct Settings {
     pub(super) square: bool,
     /// Images that a network sees at a time.
     pub(super) batch: Option<usize>,
+    /// Which of the two digit networks: rankings that they disagree on mean nothing.
+    pub(super) classifier: Classifier,
+}
+
+/// The networks of digits, which differ by the seed of their training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Classifier {
+    A,
+    B,
 }
 
 /// See [`eval_metrics::Boundary`].
@@ -71,6 +81,7 @@ impl Default for Settings {
             crop: None,
             square: false,
             batch: None,
+            classifier: Classifier::A,
         }
     }
 }

@@ -8,10 +8,7 @@ use chains_core::{
     train::{Event, Observer},
 };
 use datasets::{arrays::Values, permutation};
-use eval_metrics::{
-    MomentAccumulator, Moments, Real,
-    networks::{Activations, FeatureExtractor},
-};
+use eval_metrics::{MomentAccumulator, Moments, Real, networks::FeatureExtractor};
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::{
@@ -118,7 +115,7 @@ impl Pass<'_> {
             };
             let b = pixels.len() / images.pixels();
             let pixels = Tensor::from_vec(pixels, (b, c, h, w), self.device)?;
-            let found = seen(extractor, &pixels)?;
+            let found = extractor.activations(&pixels).map_err(|e| refused(extractor, e))?;
             let values: Vec<T> = host(&found.features, (b, extractor.dim()))?
                 .into_iter()
                 .map(|value| T::from_f64(value.into()))
@@ -157,14 +154,14 @@ pub(super) fn halves(n: usize, seed: Seed) -> Vec<bool> {
     split
 }
 
-/// What a network says; images that it does not take are bad input.
-pub(super) fn seen(network: &dyn FeatureExtractor, images: &Tensor) -> Result<Activations> {
-    network.activations(images).map_err(|error| match error {
+/// Images that a network does not take are bad input.
+pub(super) fn refused(network: &dyn FeatureExtractor, error: chains_core::Error) -> Error {
+    match error {
         error @ (chains_core::Error::Shape { .. } | chains_core::Error::Config { .. }) => {
             Error::Usage(format!("{}: {error}", network.id()))
         }
         error => error.into(),
-    })
+    }
 }
 
 /// Values of a tensor of that shape.

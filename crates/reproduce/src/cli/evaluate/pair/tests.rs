@@ -7,7 +7,7 @@ use eval_metrics::networks::{Activations, FeatureExtractor};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use tempfile::TempDir;
 
-use super::*;
+use super::{settings::Classifier, *};
 
 /// Features: the first two pixels of the first plane. Logits: sure of class `first pixel / 20`.
 struct Double {
@@ -207,10 +207,12 @@ fn statistics_of_another_extractor_are_refused_naming_both() {
 fn a_network_that_is_not_there_is_named_with_the_way_to_get_it() {
     let dir = tempfile::tempdir().unwrap();
     digits(&dir, "a", 12, 28, 0);
-    let networks = Repository { root: dir.path(), device: &Device::Cpu };
-    for (features, part) in
-        [("inception", "cargo xtask fetch inception"), ("mnist", "checkpoints/mnist-classifier")]
-    {
+    for (features, classifier, part) in [
+        ("inception", Classifier::A, "cargo xtask fetch inception"),
+        ("mnist", Classifier::A, "checkpoints/mnist-classifier is not there"),
+        ("mnist", Classifier::B, "checkpoints/mnist-classifier-b is not there"),
+    ] {
+        let networks = Repository { root: dir.path(), device: &Device::Cpu, classifier };
         let options = format!("--features {features}");
         let error = run(&dir, "a|a", &options, &networks).err().unwrap();
         assert!(error.to_string().contains(part), "{error}");
