@@ -54,12 +54,12 @@ pub struct TransferAccuracy {
 /// ```
 /// use eval_metrics::{Labelled, MlpConfig, transfer_accuracy};
 /// use ndarray::Array2;
-/// let labels: Vec<u8> = (0..60).map(|row| row % 3).collect();
-/// let rows = Array2::from_shape_fn((60, 2), |(row, column)| f64::from(labels[row] * (column as u8 + 1)));
+/// let labels: Vec<u8> = (0..60).map(|row| row % 2).collect();
+/// let rows = Array2::from_shape_fn((60, 2), |(row, _)| f64::from(labels[row]));
 /// let (fake, real) = (&rows + 0.1, rows.clone());
 /// let train = Labelled { rows: fake.view(), labels: &labels };
 /// let test = Labelled { rows: real.view(), labels: &labels };
-/// let found = transfer_accuracy(train, test, 3, &MlpConfig::small(), 0)?;
+/// let found = transfer_accuracy(train, test, 2, &MlpConfig::small(), 0)?;
 /// assert_eq!(found.test.correct, 60);
 /// # Ok::<(), eval_metrics::Error>(())
 /// ```
