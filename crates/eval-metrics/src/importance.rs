@@ -333,6 +333,8 @@ mod tests {
 
     #[test]
     fn bits_of_a_known_density() -> Result<()> {
+        // The uniform density on the unit cube says nothing about 8-bit pixels.
+        assert_close(bits_per_dim(0.0, 784)?, 8.0, 1e-15);
         // A density of 256 on each of 3 dimensions is certainty of one level.
         assert_close(bits_per_dim(3.0 * 256_f64.ln(), 3)?, 0.0, 1e-14);
         assert_close(bits_per_dim(-2.0 * 2_f64.ln(), 4)?, 8.5, 1e-14);

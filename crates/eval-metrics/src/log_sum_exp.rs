@@ -133,6 +133,16 @@ mod tests {
     }
 
     #[test]
+    fn means_far_from_one_neither_vanish_nor_overflow() {
+        let two = std::f64::consts::LN_2;
+        assert_close(log_mean_exp(&[-1000.0, -1000.0]), -1000.0, 1e-15);
+        assert_close(log_sum_exp(&[-1000.0, -1000.0]), -1000.0 + two, 1e-15);
+        assert_close(log_mean_exp(&[-1e4, 0.0]), -two, 1e-15);
+        assert_close(log_sum_exp(&[-1e4, 0.0]), 0.0, 1e-15);
+        assert_close(log_mean_exp(&[5000.0, 5000.0]), 5000.0, 1e-15);
+    }
+
+    #[test]
     fn infinite_terms_are_taken_at_their_word() {
         assert_close(log_mean_exp(&[f64::NEG_INFINITY, 0.0]), -std::f64::consts::LN_2, 1e-15);
         assert!(log_sum_exp(&[]) == f64::NEG_INFINITY);

@@ -9,10 +9,12 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::geometry::Geometry;
-use crate::ops::simd::vectorised;
+use crate::ops::{kernel::fetch, simd::vectorised};
 
 /// Values that may be read or written past the end of a run, so that runs have a fixed length.
 pub(super) const SLACK: usize = 16;
+/// Channels between the fetch of a line and its use.
+const AHEAD: usize = 4;
 
 /// The layout of the padded phases of one channel, and the runs along a row of the map.
 pub(super) struct Patches {
@@ -257,6 +259,9 @@ impl Patches {
             || match self.run {
                 4 => gather::<4>(phases, offsets, runs, columns, stride),
                 8 => gather::<8>(phases, offsets, runs, columns, stride),
+                _ if self.geometry.taps() == 1 => {
+                    gather_afar(phases, offsets, runs, columns, stride);
+                }
                 _ => gather::<16>(phases, offsets, runs, columns, stride),
             },
         );
@@ -340,6 +345,24 @@ fn copy(to: &mut [f32], from: &[f32]) {
         to.copy_from_slice(from);
     }
     to.into_remainder().iter_mut().zip(from.remainder()).for_each(|(to, from)| *to = *from);
+}
+
+/// [`gather`] of taps that share no line of the cache, each with a channel of its own: the lines are
+/// fetched a few taps ahead, since no processor guesses where the next channel lies.
+#[inline(always)]
+fn gather_afar(
+    phases: &[f32],
+    offsets: &[usize],
+    runs: &[Run],
+    columns: &mut [f32],
+    stride: usize,
+) {
+    for k in 0..offsets.len() {
+        if let Some(ahead) = offsets.get(k + AHEAD) {
+            runs.iter().for_each(|run| fetch(&phases[ahead + run.source..]));
+        }
+        gather::<16>(phases, &offsets[k..=k], runs, &mut columns[k * stride..], stride);
+    }
 }
 
 #[inline(always)]

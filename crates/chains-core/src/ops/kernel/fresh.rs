@@ -101,7 +101,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn fetch(line: &[MaybeUninit<f32>]) {
+/// Fetches memory that is needed soon to the second-level cache: a hint.
+#[inline(always)]
+pub(crate) fn fetch<T>(line: &[T]) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: part of every processor of this architecture, and no access in the language's sense.
     unsafe {

@@ -25,7 +25,7 @@ use std::ops::Range;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-pub(crate) use fresh::{Rows, fresh, fresh_pieces, fresh_rows};
+pub(crate) use fresh::{Rows, fetch, fresh, fresh_pieces, fresh_rows};
 pub(crate) use shifted::{Patchwork, patch_kernel, patch_product, patch_sums};
 
 /// A read-only matrix in a slice: element `(i, j)` is at `i * row_stride + j * col_stride`.

@@ -47,8 +47,11 @@ pub const INCEPTION_SIDE: usize = 299;
 const WIDTH: usize = 2048;
 /// Classes, eight of which no image was labelled with.
 const CLASSES: usize = 1008;
-/// Images that pass at a time: the largest maps of so many stay in memory that the allocator keeps.
-const BATCH: usize = 4;
+/// Images that pass at a time: enough positions of the small maps for each read of a large weight.
+const BATCH: usize = 16;
+/// Of those, images that pass the stages before the blocks at a time: the largest maps of so many stay
+/// in memory that the allocator keeps.
+const FEW: usize = 4;
 /// Images that are resized at a time.
 const INPUTS: usize = 32;
 
@@ -205,29 +208,39 @@ impl Inception {
     }
 
     fn batch(&self, x: &Tensor) -> Result<Activations> {
-        let (wanted, mut taken) = (self.options.level.stage().0, None);
+        let (wanted, mut taken) = (self.options.level.stage().0, Vec::new());
         let last = self.forward(x, |stage, x| {
             if stage == wanted {
-                taken = Some(mean_pixel(x)?);
+                taken.push(mean_pixel(x)?);
             }
             Ok(())
         })?;
-        let logits = self.logits(&last)?;
-        Ok(Activations { features: taken.unwrap_or(last), logits })
+        Ok(Activations { features: Tensor::cat(&taken, 0)?, logits: self.logits(&last)? })
     }
 
-    /// Runs the network, calling `see` with the name and the result of every stage; `(b, 2048)`.
+    /// Runs the network, calling `see` with the name and the result of every stage, in front of the
+    /// blocks for [`FEW`] images at a time; `(b, 2048)`.
     fn forward(
         &self,
         x: &Tensor,
         mut see: impl FnMut(&'static str, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
-        let mut x = x.clone();
-        for (stage, node) in &self.stages {
-            x = node.forward(&x)?;
-            see(stage, &x)?;
-        }
-        mean_pixel(&x)
+        let mut run = |stages: &[(&'static str, Node)], x: &Tensor| {
+            stages.iter().try_fold(x.clone(), |x, (stage, node)| {
+                let x = node.forward(&x)?;
+                see(stage, &x)?;
+                Ok::<_, Error>(x)
+            })
+        };
+        let is_block = |(_, node): &(_, Node)| matches!(node, Node::Branches(_));
+        let blocks = self.stages.iter().position(is_block).unwrap_or(self.stages.len());
+        let (stem, blocks) = self.stages.split_at(blocks);
+        let b = x.dim(0)?;
+        let parts = (0..b)
+            .step_by(FEW)
+            .map(|start| run(stem, &x.narrow(0, start, FEW.min(b - start))?))
+            .collect::<Result<Vec<_>>>()?;
+        mean_pixel(&run(blocks, &Tensor::cat(&parts, 0)?)?)
     }
 
     /// `(b, 2048)` -> `(b, 1008)`.
