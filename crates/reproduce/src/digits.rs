@@ -19,6 +19,7 @@ use eval_metrics::{
 use ndarray::{Array2, Axis};
 
 use crate::{
+    arrays::{rows, score},
     error::{Error, Result},
     results::Metric,
 };
@@ -323,16 +324,6 @@ fn check_same(samples: &View, reference: &View) -> Result<()> {
         "features of `{}` and of `{}` do not compare",
         samples.extractor, reference.extractor
     )))
-}
-
-fn score<T>(found: eval_metrics::Result<T>) -> Result<T> {
-    found.map_err(|error| Error::Usage(format!("score: {error}")))
-}
-
-fn rows(x: &Tensor) -> Result<Array2<f32>> {
-    let shape = x.dims2()?;
-    let values = x.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-    Array2::from_shape_vec(shape, values).map_err(|error| Error::Usage(error.to_string()))
 }
 
 #[cfg(test)]

@@ -4,13 +4,21 @@
 //! ([`results::Results`]), plots, sample sheets and a report ([`report::Report`]). Training loops
 //! speak through events; the listeners are in [`observers`].
 
+mod arrays;
 pub mod bench;
 pub mod cli;
+mod colour_sets;
+mod completions;
 pub mod data;
+mod digit_scores;
 pub mod digits;
 mod error;
+pub mod images;
+mod inception;
 pub mod infusion;
+mod limits;
 pub mod metrics;
+mod neighbours;
 pub mod observers;
 pub mod plots;
 pub mod registry;
@@ -21,6 +29,7 @@ pub mod run;
 pub mod run_dir;
 pub mod sheet;
 pub mod training;
+pub mod walkback;
 
 pub use error::{Error, Result};
 

@@ -2,6 +2,7 @@
 
 mod axis;
 mod draw;
+mod panels;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use crate::{
     results::write_atomic,
 };
 use axis::{Axis, shows};
+pub use panels::Panels;
 
 /// How the points of a series are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use chains_core::train::{Event, Observer};
 use crate::{
     error::Result,
     observers::{JsonLines, Progress},
-    plots::Plot,
+    plots::{Panels, Plot},
     registry::{Experiment, Paper},
     report::{Report, Table},
     request::Request,
@@ -144,6 +144,17 @@ impl Run<'_> {
     pub fn plot(&mut self, name: &str, plot: &Plot, caption: &str) -> Result<()> {
         let file = format!("{name}.svg");
         plot.save(&self.dir.plots().join(&file))?;
+        self.blocks.push(Block::Plot(Path::new("plots").join(file), caption.into()));
+        Ok(())
+    }
+
+    /// Writes panels to `plots/NAME.svg` and adds them to the report.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn panels(&mut self, name: &str, panels: &Panels, caption: &str) -> Result<()> {
+        let file = format!("{name}.svg");
+        panels.save(&self.dir.plots().join(&file))?;
         self.blocks.push(Block::Plot(Path::new("plots").join(file), caption.into()));
         Ok(())
     }

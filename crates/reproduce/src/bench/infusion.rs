@@ -15,7 +15,7 @@ use infusion::{
 };
 
 use super::{Unit, Workload};
-use crate::{error::Result, infusion::data::usage};
+use crate::{data::usage, error::Result};
 
 /// Multiply-adds of a row in the network 784-1200-1200-(784, 784).
 const FORWARD: f64 = (784 * 1200 + 1200 * 1200 + 1200 * 1568) as f64;

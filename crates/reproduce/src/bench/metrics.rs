@@ -13,8 +13,8 @@ use ndarray::Array2;
 
 use super::{Unit, Workload, values};
 use crate::{
+    data::usage,
     error::{Error, Result},
-    infusion::data::usage,
 };
 
 const ROWS: usize = 10_000;

@@ -10,7 +10,7 @@ use walkback::{
 };
 
 use super::{Workload, values};
-use crate::{error::Result, infusion::data::usage};
+use crate::{data::usage, error::Result};
 
 const BATCH: usize = 64;
 /// K of the MNIST operator, whose walk is one unit.

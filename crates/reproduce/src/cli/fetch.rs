@@ -13,15 +13,13 @@ use chains_core::{
 };
 use datasets::{TABLES, find_mnist};
 
-pub(super) use inception::default_dir as inception_dir;
-
 use super::{
     models::{hub_options, input},
     print, root,
 };
 use crate::{
+    data::usage,
     error::{Error, Result},
-    infusion::data::usage,
 };
 
 /// Data sets that their makers give away but do not let others pass on, or that are too large to
@@ -102,7 +100,7 @@ struct Files {
 
 pub(super) fn run(args: Args) -> Result<u8> {
     let root = root();
-    if args.from.is_some() && args.items != [inception::NAME] {
+    if args.from.is_some() && args.items != [crate::inception::NAME] {
         return Err(Error::Usage("--from: is for `fetch inception` alone".into()));
     }
     // A mistyped name is found before the first download.
@@ -129,7 +127,7 @@ pub(super) fn run(args: Args) -> Result<u8> {
 }
 
 fn find(name: &str, root: &Path) -> Result<Item> {
-    if name == inception::NAME {
+    if name == crate::inception::NAME {
         return Ok(Item::Inception);
     }
     if name == "mnist" {

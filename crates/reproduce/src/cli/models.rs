@@ -2,25 +2,30 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use chains_core::{
-    Seed,
+    HostNoise, Seed,
+    chain::Generated,
     checkpoint::{CONFIG_FILE, WEIGHTS_FILE, read_header, write_atomic},
     hub::{HubOptions, resolve_model},
     train::{Event, Observer},
 };
-use infusion::{Generated, InfusionModel, SampleOptions, generate, inpaint};
+use infusion::InfusionModel;
+use walkback::WalkbackModel;
 
 use super::device;
 use crate::{
     error::{Error, Result},
-    infusion::estimates::blocks,
+    images::blocks,
 };
 
 /// The methods whose models can be opened.
-const METHODS: [&str; 1] = [infusion::METHOD];
+const METHODS: [&str; 2] = [infusion::METHOD, walkback::METHOD];
 /// Chains that run together; memory depends on this, and so do the draws.
 const BLOCK: usize = 500;
+/// Chains that run together where they see each other in the moments of their batch, as in the
+/// published code of walkback; so many run even if fewer are wanted.
+const TOGETHER: usize = 100;
 
 /// Which model, and where it runs.
 #[derive(Debug, clap::Args)]
@@ -38,6 +43,100 @@ pub(super) struct Source {
 /// A loaded model of any method.
 pub(super) enum Model {
     Infusion(InfusionModel),
+    Walkback(WalkbackModel),
+}
+
+impl Model {
+    /// Channels, height and width of its images.
+    pub(super) fn event(&self) -> [usize; 3] {
+        match self {
+            Self::Infusion(model) => model.config().network.event,
+            Self::Walkback(model) => model.config().network.event,
+        }
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        match self {
+            Self::Infusion(model) => model.device(),
+            Self::Walkback(model) => model.device(),
+        }
+    }
+
+    /// Steps of a chain as it was trained; of walkback with the further ones at temperature 1.
+    pub(super) fn steps(&self) -> usize {
+        match self {
+            Self::Infusion(model) => model.config().network.steps,
+            Self::Walkback(model) => {
+                let options = walkback::SampleOptions::of(model);
+                options.steps + options.extra
+            }
+        }
+    }
+
+    /// Steps of a chain whose end is shown: of infusion training twice those of its training, as
+    /// Figure 4 shows its MNIST model (T = 15) after 30 steps.
+    pub(super) fn shown_steps(&self) -> usize {
+        match self {
+            Self::Infusion(_) => 2 * self.steps(),
+            Self::Walkback(_) => self.steps(),
+        }
+    }
+
+    /// Can chains of so many steps be run?
+    fn check_steps(&self, steps: usize) -> Result<()> {
+        match self {
+            Self::Walkback(model) if steps < model.config().network.steps => {
+                let least = model.config().network.steps;
+                Err(Error::Usage(format!(
+                    "--steps {steps}: this model cools in {least} steps, so a chain has at least as \
+                     many; further ones are at temperature 1"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many chains run together, and whether as many must even if fewer are wanted.
+    fn block(&self) -> (usize, bool) {
+        match self {
+            Self::Walkback(model) if !model.config().operator.has_density() => (TOGETHER, true),
+            _ => (BLOCK, false),
+        }
+    }
+
+    /// `n` chains at once, free ones or with known values and their mask `(1, D)`.
+    fn generate(
+        &self,
+        n: usize,
+        steps: usize,
+        known: Option<&(Tensor, Tensor)>,
+        noise: &mut HostNoise,
+        visit: impl FnMut(usize, &Generated) -> chains_core::Result<()>,
+    ) -> Result<Generated> {
+        let repeated = |x: &Tensor| x.repeat((n, 1));
+        let known = match known {
+            Some((x, mask)) => Some((repeated(x)?, repeated(mask)?)),
+            None => None,
+        };
+        Ok(match self {
+            Self::Infusion(model) => {
+                let options = infusion::SampleOptions::new(steps);
+                match known {
+                    None => infusion::generate(model, n, &options, noise, visit)?,
+                    Some((x, mask)) => infusion::inpaint(model, &x, &mask, &options, noise, visit)?,
+                }
+            }
+            Self::Walkback(model) => {
+                let own = walkback::SampleOptions::of(model);
+                let extra = steps.saturating_sub(own.steps);
+                let options = walkback::SampleOptions { extra, ..own };
+                match known {
+                    None => walkback::generate(model, n, &options, noise, visit)?,
+                    Some((x, mask)) => walkback::inpaint(model, &x, &mask, &options, noise, visit)?,
+                }
+            }
+        })
+    }
 }
 
 impl Source {
@@ -46,23 +145,22 @@ impl Source {
         let device = device(&self.device)?;
         let dir = resolve_model(&self.model, &hub_options(self.offline)).map_err(input)?;
         let method = read_header(&dir).map_err(input)?.method;
-        match method.as_str() {
-            infusion::METHOD => {
-                let weights = dir.join(WEIGHTS_FILE);
-                if !weights.is_file() {
-                    let reason = "is not there; a model directory has it beside config.json";
-                    return Err(Error::format(weights, reason));
-                }
-                Ok(Model::Infusion(InfusionModel::load(&dir, &device).map_err(input)?))
-            }
-            _ => {
-                let reason = format!(
-                    "field `method`: models of `{method}` cannot be opened here; known are {}",
-                    METHODS.join(", ")
-                );
-                Err(Error::format(dir.join(CONFIG_FILE), reason))
-            }
+        if !METHODS.contains(&method.as_str()) {
+            let reason = format!(
+                "field `method`: models of `{method}` cannot be opened here; known are {}",
+                METHODS.join(", ")
+            );
+            return Err(Error::format(dir.join(CONFIG_FILE), reason));
         }
+        let weights = dir.join(WEIGHTS_FILE);
+        if !weights.is_file() {
+            let reason = "is not there; a model directory has it beside config.json";
+            return Err(Error::format(weights, reason));
+        }
+        Ok(match method.as_str() {
+            infusion::METHOD => Model::Infusion(InfusionModel::load(&dir, &device).map_err(input)?),
+            _ => Model::Walkback(WalkbackModel::load(&dir, &device).map_err(input)?),
+        })
     }
 }
 
@@ -111,9 +209,9 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Chains of an infusion model: free ones, or ones that keep what is known.
+/// Chains of a model: free ones, or ones that keep what is known.
 pub(super) struct Chains<'a> {
-    pub(super) model: &'a InfusionModel,
+    pub(super) model: &'a Model,
     pub(super) steps: usize,
     pub(super) seed: Seed,
     /// Known values and their mask (u8, not zero where known), `(1, D)` each.
@@ -121,31 +219,29 @@ pub(super) struct Chains<'a> {
 }
 
 impl Chains<'_> {
-    /// Runs `n` chains and returns their last means, `(n, D)`; `visit` sees every step, from 0, of
-    /// one block of chains after the other.
+    /// Runs `n` chains and returns their last means, `(n, D)`; `visit` sees the means of every step,
+    /// from 0, of one block of chains after the other.
     pub(super) fn run(
         &self,
         n: usize,
         observer: &mut dyn Observer,
-        mut visit: impl FnMut(usize, &Generated),
+        mut visit: impl FnMut(usize, Tensor),
     ) -> Result<Tensor> {
+        self.model.check_steps(self.steps)?;
+        let (size, whole) = self.model.block();
         observer.observe(&Event::Started { stage: "sample", step: 0, total: Some(n) })?;
         let mut means = Vec::new();
-        for (index, block) in blocks(n, BLOCK).enumerate() {
-            let (b, options) = (block.len(), SampleOptions::new(self.steps));
+        for (index, block) in blocks(n, size).enumerate() {
+            let b = block.len();
             let mut noise = self.seed.indexed(index as u64).host_noise();
             let see = |step: usize, found: &Generated| {
-                visit(step, found);
+                visit(step, found.mean.narrow(0, 0, b)?);
                 Ok(())
             };
-            let last = match &self.known {
-                None => generate(self.model, b, &options, &mut noise, see)?,
-                Some((known, mask)) => {
-                    let (known, mask) = (known.repeat((b, 1))?, mask.repeat((b, 1))?);
-                    inpaint(self.model, &known, &mask, &options, &mut noise, see)?
-                }
-            };
-            means.push(last.mean);
+            let together = if whole { size } else { b };
+            let known = self.known.as_ref();
+            let last = self.model.generate(together, self.steps, known, &mut noise, see)?;
+            means.push(last.mean.narrow(0, 0, b)?);
             let step = block.last().map_or(0, |last| last + 1);
             observer.observe(&Event::Scalars { step, values: &[] })?;
         }

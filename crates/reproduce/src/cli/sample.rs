@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use chains_core::Seed;
+use chains_core::{
+    Seed,
+    chain::{Half, half_mask},
+};
 use image::RgbImage;
-use infusion::InfusionModel;
 
 use super::{
     models::{Chains, Model, Source, input, positive, writable},
@@ -31,8 +33,9 @@ pub(super) struct Args {
     /// How many samples. Default: 64; 10 with --chain; 9 with --inpaint
     #[arg(long, value_name = "N", value_parser = positive)]
     n: Option<usize>,
-    /// Steps of a chain. Default for a model of infusion training: twice the steps it was trained
-    /// with, as the paper shows its MNIST model (T = 15) after 30 steps in Figure 4
+    /// Steps of a chain. Default for infusion training: twice the steps it was trained with, as the
+    /// paper shows its MNIST model (T = 15) after 30 steps in Figure 4. For walkback: its cooling
+    /// steps, then the rest at temperature 1; by default as its config.json says
     #[arg(long, value_name = "N", value_parser = positive)]
     steps: Option<usize>,
     /// Root of all randomness
@@ -55,35 +58,30 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<u8> {
     writable("--out", &args.out)?;
-    let picture = match args.source.open()? {
-        Model::Infusion(model) => infusion(&args, &model)?,
-    };
-    save_png(&picture, &args.out)?;
+    let model = args.source.open()?;
+    save_png(&picture(&args, &model)?, &args.out)?;
     print(&args.out.display().to_string());
     Ok(0)
 }
 
 /// The means of the last step, as the paper shows them.
-fn infusion(args: &Args, model: &InfusionModel) -> Result<RgbImage> {
-    let network = &model.config().network;
-    let [channels, height, width] = network.event;
-    let steps = args.steps.unwrap_or(2 * network.steps);
+fn picture(args: &Args, model: &Model) -> Result<RgbImage> {
+    let [channels, height, width] = model.event();
+    let steps = args.steps.unwrap_or(model.shown_steps());
     let seed = Seed::new(args.seed).child("generate");
     let mut chains = Chains { model, steps, seed, known: None };
     let sheet = Sheet::new(channels, height, width);
     let mut progress = Progress::stderr();
     if args.chain {
         let mut means = vec![Vec::new(); steps];
-        chains.run(args.n.unwrap_or(10), &mut progress, |step, found| {
-            means[step].push(found.mean.clone());
-        })?;
+        chains.run(args.n.unwrap_or(10), &mut progress, |step, mean| means[step].push(mean))?;
         let means =
             means.iter().map(|blocks| Tensor::cat(blocks, 0)).collect::<Result<Vec<_>, _>>()?;
         return sheet.render_chains(&means);
     }
     if let (Some(path), Some(mask)) = (&args.inpaint, &args.mask) {
         let pixels = read_png(path, channels, height, width).map_err(input)?;
-        let mask = read_known(mask, network.event)?;
+        let mask = read_known(mask, model.event())?;
         let d = pixels.len();
         let known = (Tensor::from_vec(pixels.clone(), (1, d), model.device())? * WHITE)?;
         let flags = mask.iter().map(|known| u8::from(*known)).collect();
@@ -99,18 +97,18 @@ fn infusion(args: &Args, model: &InfusionModel) -> Result<RgbImage> {
 }
 
 /// For every number of an example, is it known?
-fn read_known(mask: &str, [channels, height, width]: [usize; 3]) -> Result<Vec<bool>> {
-    let half = |known: fn(usize, usize, usize, usize) -> bool| {
-        (0..height * width).map(|at| known(at / width, at % width, height, width)).collect()
+fn read_known(mask: &str, event: [usize; 3]) -> Result<Vec<bool>> {
+    let [channels, height, width] = event;
+    let half = match mask {
+        "top" => Half::Top,
+        "bottom" => Half::Bottom,
+        "left" => Half::Left,
+        "right" => Half::Right,
+        file => {
+            return Ok(read_mask(Path::new(file), height, width).map_err(input)?.repeat(channels));
+        }
     };
-    let plane: Vec<bool> = match mask {
-        "top" => half(|row, _, height, _| row < height / 2),
-        "bottom" => half(|row, _, height, _| row >= height / 2),
-        "left" => half(|_, column, _, width| column < width / 2),
-        "right" => half(|_, column, _, width| column >= width / 2),
-        file => read_mask(Path::new(file), height, width).map_err(input)?,
-    };
-    Ok(plane.repeat(channels))
+    Ok(half_mask(half, event).into_iter().map(|known| known != 0).collect())
 }
 
 /// Rows of the masked input and its completions; white is white again, so that what is known has

@@ -10,11 +10,6 @@ use infusion::{EstimateOptions, InfusionModel, estimate};
 
 use crate::error::Result;
 
-/// `0..n` in blocks of at most `size`.
-pub fn blocks(n: usize, size: usize) -> impl Iterator<Item = Vec<usize>> {
-    (0..n).step_by(size.max(1)).map(move |start| (start..n.min(start + size)).collect())
-}
-
 /// The bound and importance-sampling estimates of `x` with frozen statistics; see
 /// [`infusion::estimate`].
 ///

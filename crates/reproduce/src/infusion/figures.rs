@@ -2,19 +2,22 @@
 
 use candle_core::Tensor;
 use chains_core::nn::Statistics;
+use infusion::{SampleOptions, inpaint};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    data::Images,
-    digit_scores::{self, digit_scores},
-    limits::at_least,
     parzen::parzen_rows,
-    pictures::{self, Means, generated_means, rows},
+    pictures::{self, Means, generated_means},
     settings::{SampleSettings, TrainSettings},
     training::{Trained, train},
 };
 use crate::{
+    arrays::rows,
+    completions::{Extent, completions},
+    digit_scores::{self, digit_scores},
     error::Result,
+    images::Images,
+    limits::at_least,
     request::{Request, Scale},
     results::{Check, Metric},
     run::Run,
@@ -228,7 +231,7 @@ pub(super) fn samples(run: &mut Run<'_>) -> Result<()> {
     let Means { samples, one_step, prior } =
         Means::generate(run, model, settings.classifier_samples, steps)?;
     let sets = [("samples", &samples), ("one_step", &one_step), ("noise", &prior)];
-    digit_scores(run, &images, &sets)?;
+    digit_scores(run, &images, &sets, &[])?;
     run.paragraph(
         "Where the rate begins at 0 the first step has seen nothing of any target, so its best mean \
          is the same for all chains: its classifier score is 1, below noise.",
@@ -240,12 +243,24 @@ pub(super) fn samples(run: &mut Run<'_>) -> Result<()> {
 pub(super) fn inpainting(run: &mut Run<'_>) -> Result<()> {
     let (settings, images, trained) = shared(run)?;
     let (n, completions) = run.request.scale.pick((10, 3), (100, 8), (100, 8));
-    let extent = super::inpaint::Extent {
-        images: n.min(images.test.len()),
-        completions,
-        steps: settings.train.steps,
-    };
-    super::inpaint::completions(run, &images, &trained, extent)
+    let extent = Extent { name: "", bounded: true, images: n.min(images.test.len()), completions };
+    complete(run, &images, &trained, extent, settings.train.steps)
+}
+
+/// Completes test images with chains of so many steps.
+pub(super) fn complete(
+    run: &mut Run<'_>,
+    images: &Images,
+    trained: &Trained,
+    extent: Extent,
+    steps: usize,
+) -> Result<()> {
+    let options = SampleOptions::new(steps);
+    let mean = trained.moments.mean();
+    run.heading("Completions (Figure 5)");
+    completions(run, images, &mean, extent, |[x, mask], noise, visit| {
+        inpaint(&trained.model, x, mask, &options, noise, |_, generated| visit(generated))
+    })
 }
 
 /// The infused chains of test images, states `z_0 .. z_{T-1}`, each `(n, D)`, with frozen statistics.

@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use published::{PUBLISHED, remark};
 
 use super::{
-    data::Images,
     estimates::frozen_estimate,
-    limits::{bad, finite_check, refuse},
     pictures::generated_means,
     settings::TrainSettings,
     training::{EpochBounds, Trained, train},
 };
 use crate::{
     error::Result,
+    images::Images,
+    limits::{bad, finite_check, refuse},
     plots::{Plot, Series},
     report::{Align, Table, format_number, format_with_error},
     request::{Request, Scale},

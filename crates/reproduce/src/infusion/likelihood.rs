@@ -5,16 +5,12 @@ use chains_core::chain::{LogWeights, PathSummary};
 use eval_metrics::log_grid;
 use infusion::{EstimateOptions, rate_zero_log_prob};
 
-use super::{
-    data::Images,
-    estimates::frozen_estimate,
-    limits::{beside, compares, finite_check},
-    pictures::score,
-    settings::LikelihoodSettings,
-    training::Trained,
-};
+use super::{estimates::frozen_estimate, settings::LikelihoodSettings, training::Trained};
 use crate::{
+    arrays::score,
     error::Result,
+    images::Images,
+    limits::{beside, compares, finite_check},
     report::{Align, Table, format_with_error},
     request::Scale,
     results::{Check, Metric},

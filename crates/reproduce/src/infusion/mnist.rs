@@ -4,8 +4,6 @@ use infusion::InfusionModel;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    data::Images,
-    digit_scores::{self, digit_scores},
     likelihood::likelihood,
     parzen::parzen_rows,
     pictures::{self, Means},
@@ -13,7 +11,9 @@ use super::{
     training::train,
 };
 use crate::{
+    digit_scores::{self, digit_scores},
     error::Result,
+    images::Images,
     request::{Request, Scale},
     run::Run,
     run_dir::settings_table,
@@ -78,7 +78,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let (model, n) = (&trained.model, settings.samples.parzen_samples);
     let means = Means::generate(run, model, n, model.config().network.steps)?;
     parzen_rows(run, &images, model, &means, &settings.samples)?;
-    digit_scores(run, &images, &[("samples", &means.samples)])?;
+    digit_scores(run, &images, &[("samples", &means.samples)], &[])?;
     pictures::samples(run, &images, &trained.model, settings.samples.sample_steps)?;
     pictures::curves(run, &images, &trained.curve)?;
     pictures::generated_chains(run, &images, &trained.model, settings.train.steps)

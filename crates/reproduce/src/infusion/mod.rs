@@ -1,21 +1,19 @@
 //! The experiments of infusion training.
 
 mod colour;
-pub mod data;
-mod digit_scores;
 pub mod estimates;
 mod figures;
 mod grid;
-mod inpaint;
 mod likelihood;
 mod limits;
 mod mnist;
-mod neighbours;
 mod parzen;
 mod pictures;
 pub mod settings;
 pub mod training;
 mod variants;
+
+pub(crate) use pictures::shipped_means;
 
 use crate::registry::{Experiment, Paper};
 

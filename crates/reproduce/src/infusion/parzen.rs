@@ -5,14 +5,12 @@ use eval_metrics::{log_grid, parzen, select_bandwidth};
 use infusion::InfusionModel;
 use ndarray::Array2;
 
-use super::{
-    data::Images,
-    limits::{beside, compares},
-    pictures::{Means, rows, score},
-    settings::SampleSettings,
-};
+use super::{pictures::Means, settings::SampleSettings};
 use crate::{
+    arrays::{rows, score},
     error::Result,
+    images::Images,
+    limits::{beside, compares},
     report::{Align, Table, format_with_error},
     request::Scale,
     results::{Check, Metric},

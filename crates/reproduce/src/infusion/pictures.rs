@@ -1,32 +1,18 @@
 //! What there is to look at: samples, chains, curves, and the rows that scores take.
 
 use candle_core::Tensor;
+use chains_core::checkpoint::WEIGHTS_FILE;
 use infusion::{InfusionModel, SampleOptions, generate, generate_from};
-use ndarray::Array2;
 
-use super::{
-    data::Images,
-    estimates::blocks,
+use super::training::{EpochBounds, Trained};
+use crate::{
+    error::Result,
+    images::{Images, blocks},
     limits::compares,
     neighbours::{neighbours, samples_sheet},
-    training::{EpochBounds, Trained},
-};
-use crate::{
-    error::{Error, Result},
     plots::{Plot, Series},
     run::Run,
 };
-
-/// Rows of a tensor `(n, D)` for the scores.
-pub(super) fn rows(x: &Tensor) -> Result<Array2<f32>> {
-    let (n, d) = x.dims2()?;
-    let values = x.flatten_all()?.to_vec1::<f32>()?;
-    Array2::from_shape_vec((n, d), values).map_err(|e| Error::Usage(e.to_string()))
-}
-
-pub(super) fn score<T>(found: eval_metrics::Result<T>) -> Result<T> {
-    found.map_err(|e| Error::Usage(format!("score: {e}")))
-}
 
 /// How much the model has seen and how long it took.
 pub(super) fn training_sentence(images: &Images, trained: &Trained) -> String {
@@ -55,6 +41,21 @@ pub(super) fn generated_means(
         last.push(found.mean);
     }
     Ok([Tensor::cat(&first, 0)?, Tensor::cat(&last, 0)?])
+}
+
+/// Means of `n` chains of the model in `checkpoints/infusion-mnist`, of twice its steps, if it is
+/// there.
+///
+/// # Errors
+/// Of a damaged model.
+pub(crate) fn shipped_means(run: &Run<'_>, n: usize) -> Result<Option<Tensor>> {
+    let dir = run.request.root.join("checkpoints/infusion-mnist");
+    if !dir.join(WEIGHTS_FILE).is_file() {
+        return Ok(None);
+    }
+    let model = InfusionModel::load(&dir, &run.request.device)?;
+    let [_, means] = generated_means(run, &model, n, 2 * model.config().network.steps)?;
+    Ok(Some(means))
 }
 
 /// Generated means and what they begin from, `(n, D)` each.

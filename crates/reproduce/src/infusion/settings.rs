@@ -8,12 +8,10 @@ use chains_core::{
 use infusion::{Architecture, ChainConfig, ModelConfig, NetworkConfig, Objective, TrainConfig};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{
-    data::{Cut, Images},
-    training::Recipe,
-};
+use super::training::Recipe;
 use crate::{
     error::{Error, Result},
+    images::{Cut, Images},
     request::Scale,
 };
 

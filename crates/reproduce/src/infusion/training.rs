@@ -7,9 +7,9 @@ use infusion::{InfusionModel, ModelConfig, Moments, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use self::learner::Infusion;
-use super::data::Images;
 use crate::{
     error::Result,
+    images::Images,
     run::Run,
     training::{self, Followed, Plan, json},
 };

@@ -7,16 +7,17 @@ use infusion::{EstimateOptions, Objective};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    data::Images,
     estimates::frozen_estimate,
     figures::infused_states,
-    limits::{at_least, bad, finite_check, refuse},
-    pictures::{generated_chains_named, generated_means, rows, score},
+    pictures::{generated_chains_named, generated_means},
     settings::TrainSettings,
     training::{Trained, train},
 };
 use crate::{
+    arrays::{rows, score},
     error::Result,
+    images::Images,
+    limits::{at_least, bad, finite_check, refuse},
     plots::{Plot, Series},
     report::{Align, Table, format_with_error},
     request::{Request, Scale},

@@ -54,7 +54,7 @@ impl Axis {
     }
 
     /// Round numbers inside the range, at most about `most`.
-    fn ticks(&self, most: usize) -> Vec<f64> {
+    pub(super) fn ticks(&self, most: usize) -> Vec<f64> {
         let ticks = if self.log { self.log_ticks(most) } else { Vec::new() };
         if ticks.len() >= 2 { ticks } else { self.linear_ticks(most) }
     }
@@ -93,7 +93,7 @@ impl Axis {
     }
 
     /// A tick's label: as many decimals as tell neighbours apart, powers of ten far from one.
-    fn label(&self, value: f64, most: usize) -> String {
+    pub(super) fn label(&self, value: f64, most: usize) -> String {
         let magnitude = self.low.abs().max(self.high.abs());
         if self.log && self.log_ticks(most).len() >= 2 {
             let plain = (1e-3..1e5).contains(&value);

@@ -8,28 +8,28 @@ use plotters::{
 
 use super::{Axis, Mark, Plot, Series, axis::shows};
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<std::io::Error>>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<std::io::Error>>;
 type Pixel = (i32, i32);
 
 // Large letters in a small picture: it is read on phones.
-const WIDTH: i32 = 1000;
+pub(super) const WIDTH: i32 = 1000;
 const BODY: i32 = 560;
 const SQUARE: i32 = 900;
-const MARGIN: i32 = 18;
+pub(super) const MARGIN: i32 = 18;
 const Y_LABELS: i32 = 118;
 const X_LABELS: i32 = 84;
 const TEXT: i32 = 29;
-const LINE: i32 = 36;
+pub(super) const LINE: i32 = 36;
 
 // The report's dark colours replace these four by value.
-const PAPER: RGBColor = RGBColor(255, 255, 255);
-const INK: RGBColor = RGBColor(34, 34, 34);
-const GRID: RGBColor = RGBColor(228, 228, 228);
+pub(super) const PAPER: RGBColor = RGBColor(255, 255, 255);
+pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
 const REFERENCE: RGBColor = RGBColor(119, 119, 119);
 
 /// The colours of Okabe and Ito (2008), told apart by nearly all eyes; yellow and black left out.
-const COLOURS: [RGBColor; 6] = [
+pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -50,7 +50,7 @@ pub(super) fn draw(plot: &Plot) -> Drawn<String> {
         let size = (WIDTH as u32, (header + body) as u32);
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         root.fill(&PAPER)?;
-        let style = text(HPos::Left).with_bold();
+        let style = text(HPos::Left, true);
         root.draw_text(&clean(&plot.title), &style, (MARGIN, MARGIN / 2 + title / 2))?;
         legend.draw(&root, MARGIN / 2 + title)?;
         let frame = Frame::new(plot, &root, header, body)?;
@@ -62,29 +62,21 @@ pub(super) fn draw(plot: &Plot) -> Drawn<String> {
         }
         if !plot.series.iter().any(|s| s.points.iter().any(|p| plot.visible(*p))) {
             let middle = (Y_LABELS + (WIDTH - Y_LABELS) / 2, header + body / 2 - X_LABELS / 2);
-            root.draw_text("no finite data", &text(HPos::Center), middle)?;
+            root.draw_text("no finite data", &text(HPos::Center, false), middle)?;
         }
         root.present()?;
     }
     Ok(svg)
 }
 
-trait Bold {
-    fn with_bold(self) -> Self;
-}
-impl Bold for TextStyle<'static> {
-    fn with_bold(mut self) -> Self {
-        self.font = self.font.style(FontStyle::Bold);
-        self
-    }
-}
-
-fn text(side: HPos) -> TextStyle<'static> {
-    ("sans-serif", TEXT).into_font().color(&INK).pos(Pos::new(side, VPos::Center))
+pub(super) fn text(side: HPos, bold: bool) -> TextStyle<'static> {
+    let font = ("sans-serif", TEXT).into_font();
+    let font = if bold { font.style(FontStyle::Bold) } else { font };
+    font.color(&INK).pos(Pos::new(side, VPos::Center))
 }
 
 /// Control characters have no place in XML.
-fn clean(label: &str) -> String {
+pub(super) fn clean(label: &str) -> String {
     label.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -257,7 +249,7 @@ impl Legend {
                     marker(root, *index, middle)?;
                 }
             }
-            root.draw_text(label, &text(HPos::Left), (left + Self::SAMPLE, y))?;
+            root.draw_text(label, &text(HPos::Left, false), (left + Self::SAMPLE, y))?;
         }
         Ok(())
     }

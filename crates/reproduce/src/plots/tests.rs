@@ -109,3 +109,27 @@ fn degenerate_data_draws_without_panicking() {
     let svg = Plot::new("", "", "").to_svg().unwrap();
     assert!(svg.contains("no finite data"));
 }
+
+#[test]
+fn panels_share_their_axes_and_show_every_finite_point() {
+    let mut panels = Panels::new("A <chain>", 2);
+    panels.panel("start", [(-1.0, -1.0), (1.0, 1.0), (f64::NAN, 0.0)]);
+    panels.panel("middle", [(-1.0, -1.0)]);
+    panels.panel("end", []);
+    let svg = panels.to_svg().unwrap();
+    assert_eq!(svg, panels.to_svg().unwrap());
+    assert!(svg.contains("A &lt;chain&gt;") && svg.contains("middle") && svg.contains("end"));
+    let place = |circle: &str, key: &str| -> i32 {
+        let value = circle.split(&format!("{key}=\"")).nth(1).unwrap();
+        value.split('"').next().unwrap().parse().unwrap()
+    };
+    let at: Vec<_> =
+        svg.split("<circle ").skip(1).map(|c| [place(c, "cx"), place(c, "cy")]).collect();
+    assert_eq!(at.len(), 3);
+    // To the right and upwards, as far in either direction.
+    let [across, up] = [at[1][0] - at[0][0], at[0][1] - at[1][1]];
+    assert!(across > 50 && (across - up).abs() <= 1, "{at:?}");
+    // The same point, one panel further: as high, a panel's width to the right.
+    assert!(at[2][1] == at[0][1] && at[2][0] - at[0][0] > across, "{at:?}");
+    assert!(Panels::new("", 0).to_svg().unwrap().starts_with("<svg"));
+}

@@ -15,6 +15,7 @@ use chains_core::{
     train::{Event, Observer},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use self::{
@@ -31,7 +32,31 @@ use crate::{
 
 /// Layout of training states and of what lies beside them; to be raised with every change after
 /// which older ones cannot go on.
-const STATE_FORMAT: u32 = 1;
+const STATE_FORMAT: u32 = 2;
+
+/// Weights of the best epoch so far.
+const BEST_FILE: &str = "best.safetensors";
+
+/// Keeps the weights of the best epoch so far in the folder of the training.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_best(store: &ParamStore, dir: &Path) -> Result<()> {
+    Ok(store.save(&dir.join(BEST_FILE))?)
+}
+
+/// Takes the weights of the best epoch.
+///
+/// # Errors
+/// [`Error::Format`] if the file is missing or damaged.
+pub fn load_best(store: &ParamStore, dir: &Path) -> Result<()> {
+    let best = dir.join(BEST_FILE);
+    if !best.is_file() {
+        let reason = "is missing, so the best epoch is lost; leave out --resume to train afresh";
+        return Err(Error::format(best, reason));
+    }
+    Ok(store.load_strict(&best)?)
+}
 
 /// What a method adds to the loop.
 pub trait Learner {
@@ -46,6 +71,22 @@ pub trait Learner {
     /// # Errors
     /// [`chains_core::Error::NonFinite`] if the loss is no number, before anything moves.
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64>;
+
+    /// What an exact resume needs besides parameters and optimiser.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    fn carried(&self) -> Result<Value> {
+        Ok(Value::Null)
+    }
+
+    /// Takes what [`Learner::carried`] gave when the state was saved.
+    ///
+    /// # Errors
+    /// If it is something else.
+    fn restore(&mut self, _carried: Value) -> Result<()> {
+        Ok(())
+    }
 
     /// Called in the folder of the training before the first update.
     ///
@@ -247,4 +288,64 @@ fn record_curve<L: Learner>(
         observer.observe(&Event::Scalars { step, values: &values })?;
     }
     Ok(observer.observe(&Event::Finished { step: last })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use candle_core::Device;
+
+    use super::*;
+    use crate::request::Scale;
+
+    fn request(seed: u64, device: &str) -> Request {
+        Request {
+            scale: Scale::Smoke,
+            seed,
+            device: Device::Cpu,
+            device_name: device.into(),
+            data: None,
+            offline: true,
+            root: PathBuf::default(),
+            models: PathBuf::default(),
+            resume: false,
+            overrides: Vec::new(),
+            trained: RefCell::default(),
+        }
+    }
+
+    #[test]
+    fn another_seed_recipe_data_or_device_gives_another_name_and_the_same_the_same() -> Result<()> {
+        #[derive(Serialize)]
+        struct Recipe {
+            rate: f64,
+            epochs: usize,
+        }
+        let named = |request: &Request, (rate, epochs): (f64, usize), data: &str| {
+            name(request, &[json(&Recipe { rate, epochs })?, json(&data)?])
+        };
+        let usual = request(3, "cpu");
+        let first = named(&usual, (0.1, 2), "a digest")?;
+        assert_eq!(first.len(), 16);
+        assert!(first.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+        // Where and how a command runs has no part in what it trains.
+        let elsewhere = Request { models: "elsewhere".into(), resume: true, ..request(3, "cpu") };
+        assert_eq!(named(&elsewhere, (0.1, 2), "a digest")?, first);
+        let others = [
+            named(&request(4, "cpu"), (0.1, 2), "a digest")?,
+            named(&request(3, "cuda"), (0.1, 2), "a digest")?,
+            named(&usual, (0.100_000_000_000_000_02, 2), "a digest")?,
+            named(&usual, (0.1, 3), "a digest")?,
+            named(&usual, (0.1, 2), "another digest")?,
+            // The same parts in another order, and fewer of them.
+            name(&usual, &[json(&"a digest")?, json(&Recipe { rate: 0.1, epochs: 2 })?])?,
+            name(&usual, &[json(&Recipe { rate: 0.1, epochs: 2 })?])?,
+        ];
+        let mut all: Vec<&String> = others.iter().chain([&first]).collect();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), others.len() + 1, "{first} {others:?}");
+        Ok(())
+    }
 }

@@ -13,6 +13,7 @@ use chains_core::{
 };
 use datasets::{Cursor, Shuffle};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{
     EpochEnd, Followed, Learner, Plan, UpdateAt,
@@ -31,12 +32,13 @@ struct Extra<E> {
     loss_sum: f64,
     loss_count: usize,
     seconds: f64,
+    carried: Value,
 }
 
 impl<E> Default for Extra<E> {
     fn default() -> Self {
         let (cursor, curve) = (Cursor::default(), Vec::new());
-        Self { cursor, curve, loss_sum: 0.0, loss_count: 0, seconds: 0.0 }
+        Self { cursor, curve, loss_sum: 0.0, loss_count: 0, seconds: 0.0, carried: Value::Null }
     }
 }
 
@@ -106,6 +108,7 @@ impl<'a, L: Learner> Session<'a, L> {
                     StateDir::load::<Extra<L::Epoch>>(&path, store, adam, decay)?;
                 (self.adam, self.average) = (adam, average);
                 (self.update, self.extra) = (progress.update, progress.extra);
+                self.learner.restore(self.extra.carried.take())?;
             }
             None => {
                 self.average = decay.map(|decay| WeightAverage::new(decay, store)).transpose()?;
@@ -171,12 +174,13 @@ impl<'a, L: Learner> Session<'a, L> {
         self.swap()
     }
 
-    fn save(&self, observer: &mut dyn Observer) -> Result<()> {
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let (step, store) = (self.update, self.learner.store());
         if !store.is_finite()? {
             let what = "parameter";
             return Err(chains_core::Error::NonFinite { what, step }.into());
         }
+        self.extra.carried = self.learner.carried()?;
         let average = self.average.as_ref();
         let path = states(&self.dir).save(step, store, &self.adam, average, &self.extra)?;
         Ok(observer.observe(&Event::Saved { step, path: &path })?)

@@ -19,7 +19,8 @@ What a PATH can be:
   statistics        that --save-statistics or pytorch-fid stored
 
 Metrics, those with a star by default:
-  a model           lower-bound* importance-sampling bits-per-dim* parzen*
+  a model           lower-bound* importance-sampling bits-per-dim* parzen*; of 28x28 digits mnist-fid
+                    classifier-score. Without a density: parzen* mnist-fid* classifier-score*
   inception         fid* kid* prdc* inception-score* mmd energy-distance nearest-accuracy
   mnist             mnist-fid* kid* prdc* classifier-score* mmd energy-distance nearest-accuracy;
                     of stacked digits modes*

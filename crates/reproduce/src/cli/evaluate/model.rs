@@ -3,30 +3,44 @@
 use std::{cell::RefCell, path::PathBuf};
 
 use candle_core::Tensor;
-use chains_core::{Seed, chain::PathSummary};
+use chains_core::{
+    Seed,
+    chain::{PathEstimate, PathSummary},
+};
 use eval_metrics::parzen;
-use infusion::{EstimateOptions, InfusionModel};
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::{Args, device, print, root};
 use crate::{
+    arrays::rows,
     cli::models::{Chains, Model, Source},
+    data,
+    digits::{self, View, classifier_score, halves, mnist_fid},
     error::{Error, Result},
-    infusion::{
-        data::{Cut, Images},
-        estimates::frozen_estimate,
-    },
+    images::{Cut, Images},
+    infusion,
     observers::Progress,
     report::{format_number, format_with_error},
     request::{Request, Scale},
     results::{Metric, save_metrics},
+    walkback,
 };
 
-/// What a model of infusion training can be scored by.
-const INFUSION: [&str; 4] = ["lower-bound", "importance-sampling", "bits-per-dim", "parzen"];
-/// What it is scored by when nothing is asked for.
-const INFUSION_DEFAULT: [&str; 3] = ["lower-bound", "bits-per-dim", "parzen"];
+/// What a model can be scored by.
+const METRICS: [&str; 6] = [
+    "lower-bound",
+    "importance-sampling",
+    "bits-per-dim",
+    "parzen",
+    "mnist-fid",
+    "classifier-score",
+];
+/// What has no value without a density.
+const NEEDS_DENSITY: [&str; 3] = ["lower-bound", "importance-sampling", "bits-per-dim"];
+/// What a model with a density is scored by when nothing is asked for.
+const DEFAULT: [&str; 3] = ["lower-bound", "bits-per-dim", "parzen"];
+/// The same without one.
+const DEFAULT_WITHOUT_DENSITY: [&str; 3] = ["parzen", "mnist-fid", "classifier-score"];
 
 /// How much work the scores are; what is absent depends on the metric.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -78,9 +92,7 @@ pub(super) fn run(model: &str, args: &Args) -> Result<u8> {
         overrides: args.overrides.clone(),
         trained: RefCell::default(),
     };
-    let metrics = match source.open()? {
-        Model::Infusion(model) => infusion(args, &request, &model)?,
-    };
+    let metrics = measure(args, &request, &source.open()?)?;
     metrics.iter().try_for_each(Metric::validate)?;
     if let Some(path) = &args.json {
         save_metrics(path, &metrics)?;
@@ -89,11 +101,22 @@ pub(super) fn run(model: &str, args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-fn infusion(args: &Args, request: &Request, model: &InfusionModel) -> Result<Vec<Metric>> {
+fn has_density(model: &Model) -> bool {
+    match model {
+        Model::Infusion(_) => true,
+        Model::Walkback(model) => model.config().operator.has_density(),
+    }
+}
+
+fn measure(args: &Args, request: &Request, model: &Model) -> Result<Vec<Metric>> {
     let settings = Settings::of(request)?;
-    let mut names = chosen(&args.metrics, &INFUSION, &INFUSION_DEFAULT)?;
+    let dense = has_density(model);
+    let known: Vec<_> =
+        METRICS.into_iter().filter(|name| dense || !NEEDS_DENSITY.contains(name)).collect();
+    let default = if dense { DEFAULT } else { DEFAULT_WITHOUT_DENSITY };
+    let mut names = chosen(&args.metrics, &known, &default)?;
     let test = names.iter().map(|name| settings.images(name)).max().unwrap_or(0);
-    let images = fitting(request, model.config().network.event, test)?;
+    let images = fitting(request, model.event(), test)?;
     // A density of means of dequantised pixels says nothing about bits of pixels.
     if images.pooled && names.contains(&"bits-per-dim") {
         if !args.metrics.is_empty() {
@@ -105,13 +128,34 @@ fn infusion(args: &Args, request: &Request, model: &InfusionModel) -> Result<Vec
         }
         names.retain(|name| *name != "bits-per-dim");
     }
+    // The digit networks take 28x28 pixels.
+    if images.event() != [1, 28, 28] {
+        let digits = |name: &&str| ["mnist-fid", "classifier-score"].contains(name);
+        if let Some(name) =
+            names.iter().find(|name| digits(name)).filter(|_| !args.metrics.is_empty())
+        {
+            let [_, h, w] = images.event();
+            return Err(Error::Usage(format!(
+                "--metric {name}: the digit networks take 28x28 pixels, and this model has {h}x{w}"
+            )));
+        }
+        names.retain(|name| !digits(name));
+    }
     let scores = Scores { request, settings, model, images };
     let mut bound = None;
+    let mut views = None;
     let mut metrics = Vec::new();
     for name in names {
         metrics.push(match name {
             "importance-sampling" => scores.importance_sampling()?,
             "parzen" => scores.parzen()?,
+            "mnist-fid" | "classifier-score" => {
+                let views: &Views = match &views {
+                    Some(views) => views,
+                    None => views.insert(scores.views()?),
+                };
+                scores.of_digits(name, views)?
+            }
             // Two numbers of one estimate.
             name => {
                 let bound = match bound {
@@ -167,12 +211,18 @@ fn fitting(request: &Request, event: [usize; 3], test: usize) -> Result<Images> 
     )))
 }
 
-/// The scores of one model of infusion training, with the streams of the experiments: the same seed
-/// gives the numbers of a reproduction.
+/// Samples and the real digits that they are compared with, as a digit network sees them.
+struct Views {
+    samples: View,
+    reference: View,
+}
+
+/// The scores of one model, with the streams of the experiments: the same seed gives the numbers of a
+/// reproduction.
 struct Scores<'a> {
     request: &'a Request,
     settings: Settings,
-    model: &'a InfusionModel,
+    model: &'a Model,
     images: Images,
 }
 
@@ -189,7 +239,8 @@ impl Scores<'_> {
 
     /// A density of pixels as integer / 256 in bits, eight of which the scaling takes.
     fn bits_per_dim(&self, bound: &PathSummary) -> Metric {
-        let (dim, nats) = (self.model.config().network.dim() as f64, std::f64::consts::LN_2);
+        let dim = self.model.event().iter().product::<usize>() as f64;
+        let nats = std::f64::consts::LN_2;
         // In the order of the experiment, which rounds differently from a product of the two.
         let value = 8.0 - bound.lower_bound / dim / nats;
         let metric = self.metric("bits-per-dim", value, "bits per dimension");
@@ -211,17 +262,51 @@ impl Scores<'_> {
         let (n, test) = (self.settings.images(metric), &self.images.test);
         let data = self.request.stream().child("eval").child("test");
         let x = self.images.first(test, n, data, self.model.device())?;
-        let options = EstimateOptions::new(chains);
-        let found = frozen_estimate(self.model, &x, &options, seed, &mut Progress::stderr())?;
+        let mut progress = Progress::stderr();
+        let found: PathEstimate = match self.model {
+            Model::Infusion(model) => {
+                let options = ::infusion::EstimateOptions::new(chains);
+                infusion::estimates::frozen_estimate(model, &x, &options, seed, &mut progress)?
+            }
+            Model::Walkback(model) => {
+                let options = ::walkback::EstimateOptions::new(chains);
+                walkback::frozen_estimate(model, &x, &options, seed, &mut progress)?
+            }
+        };
         Ok(PathSummary::of(&found.weights[0]))
+    }
+
+    /// Means of generated chains, of the steps of the training.
+    fn means(&self) -> Result<Tensor> {
+        let (model, seed) = (self.model, self.request.stream().child("generate"));
+        let chains = Chains { model, steps: model.steps(), seed, known: None };
+        chains.run(self.settings.samples, &mut Progress::stderr(), |_, _| ())
+    }
+
+    /// As many real digits stand beside the samples, out of the whole test file.
+    fn views(&self) -> Result<Views> {
+        let judge = digits::open(&self.request.root, self.model.device())?.swap_remove(0);
+        let test = &data::mnist(self.request)?.test;
+        let [reference, _] = halves(test, self.settings.samples)?;
+        let mut progress = Progress::stderr();
+        let reference = View::of_set(&judge, &reference, &mut progress)?;
+        let samples = View::of_floats(&judge, &self.means()?, &mut progress)?;
+        Ok(Views { samples, reference })
+    }
+
+    fn of_digits(&self, name: &str, views: &Views) -> Result<Metric> {
+        let metric = match name {
+            "mnist-fid" => mnist_fid(&views.samples, &views.reference)?,
+            _ => classifier_score(&views.samples)?,
+        };
+        let metric = metric.setting("steps", self.model.steps());
+        Ok(metric.setting("seed", self.request.seed))
     }
 
     fn parzen(&self) -> Result<Metric> {
         let Settings { samples, window, .. } = self.settings;
-        let (model, seed) = (self.model, self.request.stream().child("generate"));
-        let steps = model.config().network.steps;
-        let chains = Chains { model, steps, seed, known: None };
-        let centres = rows(&chains.run(samples, &mut Progress::stderr(), |_, _| ())?)?;
+        let (model, steps) = (self.model, self.model.steps());
+        let centres = rows(&self.means()?)?;
         let n = self.settings.images("parzen");
         let points = rows(&self.images.scaled(&self.images.test, n, model.device())?)?;
         let found = parzen(centres.view(), points.view(), window)
@@ -248,12 +333,6 @@ fn of_chains(metric: Metric, found: &PathSummary, std_error: f64) -> Metric {
         metric.n(found.examples).setting("k", found.chains).setting("statistics", "frozen");
     // One image has no standard error.
     if found.examples > 1 { metric.std_error(std_error) } else { metric }
-}
-
-fn rows(x: &Tensor) -> Result<Array2<f32>> {
-    let (n, d) = x.dims2()?;
-    let values = x.flatten_all()?.to_vec1::<f32>()?;
-    Array2::from_shape_vec((n, d), values).map_err(|error| Error::Usage(error.to_string()))
 }
 
 fn table(metrics: &[Metric]) -> String {

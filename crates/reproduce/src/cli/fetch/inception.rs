@@ -14,19 +14,14 @@ use super::{
     super::models::{hub_options, input},
     Args, Files, files_of,
 };
-use crate::error::{Error, Result};
-
-/// The name of the weights on the command line and of their folder.
-pub(super) const NAME: &str = "inception";
-
-/// Where converted weights are looked for below the root of the repository.
-pub(in crate::cli) fn default_dir(root: &Path) -> PathBuf {
-    root.join(".cache").join(NAME)
-}
+use crate::{
+    error::{Error, Result},
+    inception::folder,
+};
 
 /// Converts or copies the weights to their folder, which it gives.
 pub(super) fn fetch(args: &Args, root: &Path) -> Result<PathBuf> {
-    let to = args.to.as_ref().map_or_else(|| default_dir(root), |to| to.join(NAME));
+    let to = args.to.as_ref().map_or_else(|| folder(root), |to| to.join(crate::inception::NAME));
     match &args.from {
         None if to.join(CONFIG_FILE).is_file() && to.join(WEIGHTS_FILE).is_file() => {}
         None => {
@@ -50,7 +45,11 @@ pub(super) fn fetch(args: &Args, root: &Path) -> Result<PathBuf> {
                 let reason = "these are not the published weights; give --unverified to use them";
                 return Err(Error::format(dir.join(CONFIG_FILE), reason));
             }
-            let files = Files { files: files_of(&dir)?, at: dir, folder: NAME.to_owned() };
+            let files = Files {
+                files: files_of(&dir)?,
+                at: dir,
+                folder: crate::inception::NAME.to_owned(),
+            };
             files.copy(&to)?;
         }
     }

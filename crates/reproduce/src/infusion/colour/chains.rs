@@ -5,9 +5,11 @@ use chains_core::nn::Statistics;
 use infusion::{InfusionModel, SampleOptions, generate_from};
 use serde::{Deserialize, Serialize};
 
-use super::{super::data::Images, Set, Settings, extremes, finite, mean_square, trained};
+use super::{Set, Settings, trained};
 use crate::{
+    arrays::{extremes, finite, mean_square},
     error::Result,
+    images::Images,
     plots::{Plot, Series},
     request::{Request, Scale},
     results::{Check, Metric},

@@ -2,11 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    super::inpaint::{Extent, completions},
-    Set, Settings, trained,
-};
-use crate::{error::Result, request::Request, run::Run};
+use super::{super::figures::complete, Set, Settings, trained};
+use crate::{completions::Extent, error::Result, request::Request, run::Run};
 
 /// What is completed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,10 +27,7 @@ pub(super) fn settings(request: &Request) -> Result<toml::Table> {
 pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let settings = resolve(run.request)?;
     let (images, trained) = trained(run, Set::CelebA, &settings.train)?;
-    let extent = Extent {
-        images: settings.shown.faces,
-        completions: settings.shown.completions,
-        steps: settings.sample_steps,
-    };
-    completions(run, &images, &trained, extent)
+    let Shown { faces, completions } = settings.shown;
+    let extent = Extent { name: "", bounded: true, images: faces, completions };
+    complete(run, &images, &trained, extent, settings.sample_steps)
 }

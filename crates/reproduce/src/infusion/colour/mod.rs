@@ -7,30 +7,25 @@ mod faces;
 mod inception;
 mod samples;
 mod set;
-mod synthetic;
 #[cfg(test)]
 mod tests;
 
-use candle_core::Tensor;
 use infusion::Architecture;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    data::Images,
     settings::TrainSettings,
     training::{Recipe, Trained, train},
 };
 use crate::{
     error::{Error, Result},
+    images::Images,
     registry::Experiment,
     request::Request,
     run::Run,
     run_dir::settings_table,
 };
 use set::Set;
-
-/// Equal pixels deviate by less than this: f32 rounding of their mean.
-pub(super) const ROUNDING: f64 = 1e-6;
 
 /// Table 3: the Inception score.
 pub(super) const CIFAR10_INCEPTION: Experiment = Experiment {
@@ -212,26 +207,4 @@ fn trained(run: &mut Run<'_>, set: Set, settings: &TrainSettings) -> Result<(Ima
     run.paragraph(set.description(run.request.scale));
     run.paragraph(trained.sentence());
     Ok((images, trained))
-}
-
-/// Is every element a number?
-fn finite(x: &Tensor) -> Result<bool> {
-    Ok(x.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite()))
-}
-
-/// Smallest and largest element; both NaN if one element is.
-pub(super) fn extremes(x: &Tensor) -> Result<(f32, f32)> {
-    let values = x.flatten_all()?.to_vec1::<f32>()?;
-    let extremes = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| {
-        // Unlike `f32::min`, keeps a NaN.
-        let low = if value < low || value.is_nan() { value } else { low };
-        let high = if value > high || value.is_nan() { value } else { high };
-        (low, high)
-    });
-    Ok(extremes)
-}
-
-/// Mean of squared differences over all elements.
-pub(super) fn mean_square(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok(f64::from((a - b)?.sqr()?.mean_all()?.to_scalar::<f32>()?))
 }

@@ -4,16 +4,12 @@ use candle_core::Tensor;
 use infusion::InfusionModel;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    super::{
-        data::Images,
-        neighbours::{neighbours, samples_sheet},
-        pictures::generated_means,
-    },
-    ROUNDING, Set, Settings, extremes, trained,
-};
+use super::{super::pictures::generated_means, Set, Settings, trained};
 use crate::{
+    arrays::{ROUNDING, extremes, spread},
     error::Result,
+    images::Images,
+    neighbours::{neighbours, samples_sheet},
     request::Request,
     results::{Check, Metric},
     run::Run,
@@ -56,22 +52,16 @@ pub(super) fn sheet(
         low >= 0.0 && high <= 1.0,
         format!("from {low:.3} to {high:.3}"),
     ));
-    let spread = spread(&mean)?;
+    let deviation = spread(&mean)?;
     run.check(Check::new(
         "samples differ from each other",
-        spread > ROUNDING,
-        format!("standard deviation {spread:.4} of a pixel over samples"),
+        deviation > ROUNDING,
+        format!("standard deviation {deviation:.4} of a pixel over samples"),
     ));
     let size = images.test.len().min(500);
     let test = images.scaled(&images.test, size, model.device())?;
-    run.metric(Metric::new("pixel_deviation_samples", spread, "of [0, 1]").n(n));
-    run.metric(Metric::new("pixel_deviation_test", self::spread(&test)?, "of [0, 1]").n(size));
+    run.metric(Metric::new("pixel_deviation_samples", deviation, "of [0, 1]").n(n));
+    run.metric(Metric::new("pixel_deviation_test", spread(&test)?, "of [0, 1]").n(size));
     samples_sheet(run, images, &mean, steps)?;
     Ok(mean)
-}
-
-/// Root of the variance of a pixel over rows, averaged over pixels.
-fn spread(x: &Tensor) -> Result<f64> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
-    Ok(f64::from(centred.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt())
 }

@@ -1,24 +1,14 @@
-//! The three sets: their shapes, the papers' models for them, where their files come from.
+//! The three sets of the paper, and its models for them.
 
-use std::path::{Path, PathBuf};
-
-use datasets::{Cifar10, Colour, Crop, FolderOptions, ImageSet, contiguous_split, read_folder};
 use infusion::{Architecture, ModelConfig};
 
-use super::{
-    super::{
-        data::{Images, usage},
-        settings::TrainSettings,
-    },
-    synthetic::blobs,
-};
+use super::super::settings::TrainSettings;
 use crate::{
-    error::{Error, Result},
+    colour_sets::Collection,
+    error::Result,
+    images::{Cut, Images},
     request::{Request, Scale},
 };
-
-/// Name endings of the files that count as images of a folder.
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 
 /// A set of images that is not part of the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +31,18 @@ impl Set {
         }
     }
 
+    /// Its files.
+    fn collection(self) -> Collection {
+        match self {
+            Self::Cifar10 => Collection::Cifar10,
+            Self::CelebA => Collection::CelebA,
+            Self::Tfd => Collection::Tfd,
+        }
+    }
+
     /// Channels, height and width of the images that these settings give.
     pub(super) fn event(self, settings: &TrainSettings) -> [usize; 3] {
-        let by = if settings.pooled { 2 } else { 1 };
-        let [channels, height, width] = self.preset().network.event;
-        [channels, height / by, width / by]
+        self.collection().event(settings.pooled)
     }
 
     /// Has the network transposed convolutions?
@@ -66,11 +63,7 @@ impl Set {
         let ModelConfig { network, chain } = self.preset();
         let (Architecture::Deconv { widths: hidden } | Architecture::Mlp { hidden }) =
             network.architecture;
-        let (train, validation, test) = match self {
-            Self::Cifar10 => (45_000, 5_000, 10_000),
-            Self::CelebA => (162_770, 19_867, 19_962),
-            Self::Tfd => (90_000, 5_000, 5_000),
-        };
+        let [train, validation, test] = self.collection().sizes();
         let paper = TrainSettings {
             train_images: train,
             validation_images: validation,
@@ -143,13 +136,10 @@ impl Set {
 
     /// What stands in the report about images and network.
     pub(super) fn description(self, scale: Scale) -> String {
-        let images = match self {
-            Self::Cifar10 => "CIFAR-10, 32x32 pixels",
-            Self::CelebA => {
-                "CelebA, aligned; the largest central square, shrunk to 64x64 pixels (the paper does \
-                 not give its cut)"
-            }
-            Self::Tfd => "Toronto Face Database, 48x48 pixels",
+        let images = self.collection().description();
+        let cut = match self {
+            Self::CelebA => " (the paper does not give its cut)",
+            Self::Cifar10 | Self::Tfd => "",
         };
         match scale {
             Scale::Smoke => {
@@ -158,11 +148,11 @@ impl Set {
                     .to_owned()
             }
             Scale::Quick => format!(
-                "{images}. A network with an eighth of the paper's width and a short training on a \
+                "{images}{cut}. A network with an eighth of the paper's width and a short training on a \
                  part of the images: pictures fall short of the published ones."
             ),
             Scale::Paper => format!(
-                "{images}. Optimiser, batches, epochs and splits are not in the paper; those used \
+                "{images}{cut}. Optimiser, batches, epochs and splits are not in the paper; those used \
                  are below."
             ),
         }
@@ -171,134 +161,22 @@ impl Set {
     /// Are the files there? At `smoke` none is needed.
     ///
     /// # Errors
-    /// [`Error::Usage`] that says which files, from where, and where to put them.
+    /// As [`Collection::ready`].
     pub(super) fn ready(self, request: &Request) -> Result<()> {
-        if request.scale == Scale::Smoke { Ok(()) } else { self.folder(request).map(drop) }
+        self.collection().ready(request)
     }
 
     /// The images of the settings: files, or synthetic ones at `smoke`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if files are missing or malformed, or hold fewer images.
+    /// As [`Collection::images`].
     pub(super) fn images(self, request: &Request, settings: &TrainSettings) -> Result<Images> {
-        let sizes = [settings.train_images, settings.validation_images, settings.test_images];
-        let pooled = settings.pooled;
-        if request.scale == Scale::Smoke {
-            let seed = request.stream().child("synthetic");
-            let shape = self.preset().network.event;
-            let all = blobs("synthetic", sizes.iter().sum(), shape, seed)?;
-            return parts(&all, sizes, pooled);
-        }
-        let folder = self.folder(request)?;
-        match self {
-            Self::Cifar10 => {
-                let Cifar10 { train, test } = Cifar10::load(&folder).map_err(usage)?;
-                let Images { train, validation, .. } =
-                    parts(&train, [sizes[0], sizes[1], 0], pooled)?;
-                let [_, _, test_size] = sizes;
-                let test = parts(&test, [0, 0, test_size], pooled)?.test;
-                Ok(Images { train, validation, test, pooled })
-            }
-            Self::CelebA => parts(&read(&folder, 64, Colour::Rgb, sizes)?, sizes, pooled),
-            Self::Tfd => parts(&read(&folder, 48, Colour::Grey, sizes)?, sizes, pooled),
-        }
-    }
-
-    /// The folder with the files.
-    fn folder(self, request: &Request) -> Result<PathBuf> {
-        let child = match self {
-            Self::Cifar10 => "cifar-10-batches-bin",
-            Self::CelebA => "celeba",
-            Self::Tfd => "tfd",
+        let cut = Cut {
+            train: settings.train_images,
+            validation: settings.validation_images,
+            test: settings.test_images,
+            pooled: settings.pooled,
         };
-        let places = match (&request.data, self) {
-            (Some(dir), Self::Cifar10) => vec![dir.clone(), dir.join(child)],
-            (Some(dir), _) => vec![dir.join(child)],
-            (None, _) => Vec::new(),
-        };
-        if let Some(found) = places.iter().find(|place| self.holds(place)) {
-            return Ok(found.clone());
-        }
-        let searched = if places.is_empty() {
-            "no --data DIR was given".to_owned()
-        } else {
-            let places: Vec<_> = places.iter().map(|p| format!("`{}`", p.display())).collect();
-            format!("searched {}", places.join(", "))
-        };
-        Err(Error::Missing(format!("{} {searched}", self.wanted())))
+        self.collection().images(request, &cut, "images")
     }
-
-    /// Does the folder look like the set? The files are checked when they are read.
-    fn holds(self, place: &Path) -> bool {
-        match self {
-            Self::Cifar10 => {
-                let batch = |i| place.join(format!("data_batch_{i}.bin")).is_file();
-                (1..=5).all(batch) && place.join("test_batch.bin").is_file()
-            }
-            Self::CelebA | Self::Tfd => has_image(place, 1),
-        }
-    }
-
-    /// Which files are needed, where they come from, where to put them.
-    fn wanted(self) -> &'static str {
-        match self {
-            Self::Cifar10 => {
-                "needs CIFAR-10: data_batch_1.bin to data_batch_5.bin and test_batch.bin of the \
-                 binary version, from the CIFAR-10 page of Alex Krizhevsky (University of Toronto; \
-                 no registration, no licence stated); put them into DIR or \
-                 DIR/cifar-10-batches-bin and give --data DIR;"
-            }
-            Self::CelebA => {
-                "needs CelebA: the aligned and cropped faces (img_align_celeba), from the page \
-                 \"Large-scale CelebFaces Attributes (CelebA) Dataset\" of the Multimedia \
-                 Laboratory, Chinese University of Hong Kong (non-commercial research only, by its \
-                 agreement); put the .jpg files into DIR/celeba and give --data DIR;"
-            }
-            Self::Tfd => {
-                "needs the Toronto Face Database (Susskind, Anderson, Hinton 2010), which its \
-                 authors at the University of Toronto hand out on request; save its 48x48 images as \
-                 .png into DIR/tfd and give --data DIR;"
-            }
-        }
-    }
-}
-
-/// Is there an image in the folder, or `depth` folders below it?
-fn has_image(place: &Path, depth: usize) -> bool {
-    let Ok(entries) = std::fs::read_dir(place) else { return false };
-    entries.flatten().any(|entry| {
-        let path = entry.path();
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        ENDINGS.contains(&ending.as_str()) || (depth > 0 && has_image(&path, depth - 1))
-    })
-}
-
-/// As many images of a folder as the three parts need.
-fn read(dir: &Path, side: u32, colour: Colour, sizes: [usize; 3]) -> Result<ImageSet> {
-    let limit = Some(sizes.iter().sum());
-    let options = FolderOptions { height: side, width: side, crop: Crop::Square, colour, limit };
-    Ok(read_folder(dir, &options).map_err(usage)?.set)
-}
-
-/// Training, validation and test images one after the other. For CelebA that is the official
-/// partition if all images are taken.
-fn parts(all: &ImageSet, sizes: [usize; 3], pooled: bool) -> Result<Images> {
-    let ranges = contiguous_split(all.len(), &sizes).map_err(|_| {
-        let keys = "`train_images`, `validation_images` or `test_images`";
-        Error::Usage(format!(
-            "`{}` has {} images, {} + {} + {} were asked for; add images or lower {keys} with --set",
-            all.name,
-            all.len(),
-            sizes[0],
-            sizes[1],
-            sizes[2],
-        ))
-    })?;
-    let part = |range: &std::ops::Range<usize>| all.range(range.clone());
-    Ok(Images {
-        train: part(&ranges[0]),
-        validation: part(&ranges[1]),
-        test: part(&ranges[2]),
-        pooled,
-    })
 }

@@ -12,18 +12,13 @@ use chains_core::{
 use datasets::ImageSet;
 use infusion::{InfusionModel, Moments, StatisticsPass, update};
 
-use super::{
-    super::{data::Images, estimates::blocks},
-    EpochBounds, Recipe, Trained,
-};
+use super::{EpochBounds, Recipe, Trained};
 use crate::{
-    error::{Error, Result},
+    error::Result,
+    images::{Images, blocks},
     request::Request,
-    training::{EpochEnd, Finished, Learner, UpdateAt},
+    training::{EpochEnd, Finished, Learner, UpdateAt, load_best, save_best},
 };
-
-/// Weights of the epoch with the best validation bound.
-const BEST_FILE: &str = "best.safetensors";
 
 /// A model in training.
 pub(super) struct Infusion<'a> {
@@ -81,7 +76,7 @@ impl<'a> Infusion<'a> {
         }
         let best = at.curve.iter().map(|b| b.validation).fold(f64::NEG_INFINITY, f64::max);
         if self.recipe.select && bounds.validation > best {
-            self.model.store().save(&at.dir.join(BEST_FILE))?;
+            save_best(self.model.store(), at.dir)?;
         }
         Ok(bounds)
     }
@@ -166,13 +161,7 @@ impl Learner for Infusion<'_> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         if self.recipe.select && !curve.is_empty() {
-            let best = dir.join(BEST_FILE);
-            if !best.is_file() {
-                let reason =
-                    "is missing, so the best epoch is lost; leave out --resume to train afresh";
-                return Err(Error::format(best, reason));
-            }
-            self.model.store().load_strict(&best)?;
+            load_best(self.model.store(), dir)?;
         }
         let n = self.recipe.statistics.min(self.images.train.len());
         let total = Some(n);

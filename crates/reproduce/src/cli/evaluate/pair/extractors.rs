@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use candle_core::Device;
-use chains_core::checkpoint::{CONFIG_FILE, WEIGHTS_FILE};
-use eval_metrics::networks::{
-    DigitClassifier, FeatureExtractor, INCEPTION_FILES, Inception, InceptionOptions,
-};
+use chains_core::checkpoint::CONFIG_FILE;
+use eval_metrics::networks::{DigitClassifier, FeatureExtractor};
 
 use super::settings::Classifier;
 use crate::{
-    cli::{fetch::inception_dir, models::input},
+    cli::models::input,
     error::{Error, Result},
+    inception,
 };
 
 /// What is compared: the features of a network, or the rows themselves.
@@ -70,17 +69,11 @@ impl Extractors for Repository<'_> {
             |advice: String| Error::Missing(format!("--features {}: {advice}", features.name()));
         match features {
             Features::Inception => {
-                let dir = inception_dir(self.root);
-                if !dir.join(CONFIG_FILE).is_file() {
-                    return Err(missing(format!(
-                        "{} is not there; get {} and run `cargo xtask fetch inception --from FILE`, \
-                         or compare pixels or features of your own with --features none",
-                        dir.join(WEIGHTS_FILE).display(),
-                        INCEPTION_FILES.join(" or ")
-                    )));
+                if let Some(what) = inception::missing(self.root) {
+                    let instead = "or compare pixels or features of your own with --features none";
+                    return Err(missing(format!("{what}, {instead}")));
                 }
-                let options = InceptionOptions::default();
-                Ok(Box::new(Inception::load(&dir, options, self.device).map_err(input)?))
+                Ok(Box::new(inception::open(self.root, self.device).map_err(input)?))
             }
             Features::Mnist => {
                 let name = match self.classifier {

@@ -5,12 +5,16 @@ use chains_core::{HostNoise, Seed};
 use datasets::{ImageSet, Mnist, mnist_split};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use crate::data::usage;
 use crate::{
-    data,
+    data::{self, usage},
     error::{Error, Result},
     request::Request,
 };
+
+/// `0..n` in blocks of at most `size`.
+pub fn blocks(n: usize, size: usize) -> impl Iterator<Item = Vec<usize>> {
+    (0..n).step_by(size.max(1)).map(move |start| (start..n.min(start + size)).collect())
+}
 
 /// Which images, and how many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

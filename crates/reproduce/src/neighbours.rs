@@ -4,13 +4,10 @@ use candle_core::{Device, Tensor};
 use eval_metrics::nearest;
 use ndarray::ArrayView2;
 
-use super::{
-    data::Images,
-    estimates::blocks,
-    pictures::{rows, score},
-};
 use crate::{
+    arrays::{rows, score},
     error::Result,
+    images::{Images, blocks},
     request::Scale,
     results::{Check, Metric},
     run::Run,
@@ -28,7 +25,7 @@ fn layout(images: &Images) -> Sheet {
 }
 
 /// The means of the last step of generated chains, `(n, D)`, ten a row.
-pub(super) fn samples_sheet(
+pub(crate) fn samples_sheet(
     run: &mut Run<'_>,
     images: &Images,
     mean: &Tensor,
@@ -41,7 +38,7 @@ pub(super) fn samples_sheet(
 
 /// The nearest training images of the last but one column, and how near samples are to the training
 /// images, beside test images: are they copies?
-pub(super) fn neighbours(run: &mut Run<'_>, images: &Images, mean: &Tensor) -> Result<()> {
+pub(crate) fn neighbours(run: &mut Run<'_>, images: &Images, mean: &Tensor) -> Result<()> {
     let n = mean.dim(0)?;
     let near = nearest_training(images, rows(mean)?.view())?;
     let shown: Vec<usize> = (COLUMNS.min(n).saturating_sub(2)..n).step_by(COLUMNS).collect();
@@ -77,7 +74,7 @@ pub(super) fn neighbours(run: &mut Run<'_>, images: &Images, mean: &Tensor) -> R
 
 /// For every query its nearest training image, integer / 256, and the squared distance; of equally
 /// near ones the first. Not all training images are in memory as numbers at a time.
-pub(super) fn nearest_training(
+pub(crate) fn nearest_training(
     images: &Images,
     queries: ArrayView2<'_, f32>,
 ) -> Result<Vec<(usize, f64)>> {

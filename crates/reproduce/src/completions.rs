@@ -1,15 +1,15 @@
-//! Figure 5: images whose top half is known, completed several times.
+//! Images whose top half is known, completed several times.
 
 use candle_core::{DType, Device, Tensor};
-use infusion::{InfusionModel, SampleOptions, inpaint};
-
-use super::{
-    colour::{ROUNDING, extremes, mean_square},
-    data::Images,
-    training::Trained,
+use chains_core::{
+    HostNoise, Noise,
+    chain::{Generated, Half, half_mask},
 };
+
 use crate::{
+    arrays::{ROUNDING, extremes, mean_square},
     error::Result,
+    images::Images,
     report::{Align, Table},
     request::Scale,
     results::{Check, Metric},
@@ -24,19 +24,27 @@ const SHOWN: [usize; 2] = [10, 8];
 
 /// How much is completed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
+    /// Tells several sets of completions of a run apart: stands before metrics and file names. Empty
+    /// for the only one.
+    pub(crate) name: &'static str,
+    /// Does the method promise values from 0 to 1?
+    pub(crate) bounded: bool,
     /// Test images, the first of them.
-    pub(super) images: usize,
+    pub(crate) images: usize,
     /// Completions of each, from independent chains.
-    pub(super) completions: usize,
-    /// Steps of a chain.
-    pub(super) steps: usize,
+    pub(crate) completions: usize,
 }
+
+/// Shown every step of a chain of completions.
+pub(crate) type Visit<'a> = dyn FnMut(&Generated) -> chains_core::Result<()> + 'a;
 
 /// Several completions of the same images.
 struct Completions {
     /// The images, `(n, D)`.
     x: Tensor,
+    /// Uniform noise of the same shape, to compare with.
+    noise: Tensor,
     /// One where known, else zero: u8, `(n, D)`.
     mask: Tensor,
     /// Means of the last step with the known half put back, `(n, D)` each.
@@ -48,51 +56,32 @@ struct Completions {
 }
 
 /// Completes test images below their top half: checks, errors beside those of the mean training
-/// image, and a sheet.
+/// image, `(D)`, and a sheet.
+///
+/// `complete` runs one chain of the images `(n, D)` with their mask (u8), shows it every step, and
+/// returns the last one.
 ///
 /// # Errors
 /// [`crate::Error::Usage`] if there are fewer test images.
-pub(super) fn completions(
+pub(crate) fn completions(
     run: &mut Run<'_>,
     images: &Images,
-    trained: &Trained,
+    mean_image: &[f64],
     extent: Extent,
+    mut complete: impl FnMut(
+        [&Tensor; 2],
+        &mut HostNoise,
+        &mut Visit<'_>,
+    ) -> chains_core::Result<Generated>,
 ) -> Result<()> {
-    let seed = run.request.stream().child("inpainting").child("test");
-    let x = images.first(&images.test, extent.images, seed, trained.model.device())?;
-    let found = complete(run, &trained.model, x, images.event(), extent)?;
-    run.heading("Completions (Figure 5)");
-    report(run, &found)?;
-    errors(run, &found, &trained.moments.mean())?;
-    show(run, &found, images.event())
-}
-
-/// One where a row is in the top half, for every channel: u8, `(n, D)`.
-fn top_half(
-    [channels, height, width]: [usize; 3],
-    n: usize,
-    device: &Device,
-) -> candle_core::Result<Tensor> {
-    let plane = |at: usize| u8::from(at / width < height / 2);
-    let one: Vec<u8> = (0..channels).flat_map(|_| (0..height * width).map(plane)).collect();
-    let d = one.len();
-    Tensor::from_vec(one, (1, d), device)?.broadcast_as((n, d))?.contiguous()
-}
-
-fn complete(
-    run: &Run<'_>,
-    model: &InfusionModel,
-    x: Tensor,
-    event: [usize; 3],
-    extent: Extent,
-) -> Result<Completions> {
-    let mask = top_half(event, extent.images, model.device())?;
-    let seed = run.request.stream().child("inpainting").child("restart");
-    let options = SampleOptions::new(extent.steps);
+    let seed = run.request.stream().child("inpainting");
+    let device = &run.request.device;
+    let x = images.first(&images.test, extent.images, seed.child("test"), device)?;
+    let mask = top_half(images.event(), extent.images, device)?;
     let (mut means, mut altered, mut states) = (Vec::new(), 0, 0);
     for restart in 0..extent.completions {
-        let mut noise = seed.indexed(restart as u64).host_noise();
-        let last = inpaint(model, &x, &mask, &options, &mut noise, |_, generated| {
+        let mut noise = seed.child("restart").indexed(restart as u64).host_noise();
+        let last = complete([&x, &mask], &mut noise, &mut |generated| {
             states += 1;
             altered += usize::from(!keeps(&generated.position, &x, &mask)?);
             Ok(())
@@ -101,7 +90,18 @@ fn complete(
         altered += usize::from(!keeps(&last.mean, &x, &mask)?);
         means.push(last.mean);
     }
-    Ok(Completions { x, mask, means, altered, states })
+    let noise = seed.child("noise").host_noise().uniform(x.shape(), x.dtype(), device)?;
+    let found = Completions { x, noise, mask, means, altered, states };
+    report(run, &found, extent)?;
+    errors(run, &found, mean_image, extent)?;
+    show(run, &found, images.event(), extent)
+}
+
+/// One where a row is in the top half, for every channel: u8, `(n, D)`.
+fn top_half(event: [usize; 3], n: usize, device: &Device) -> candle_core::Result<Tensor> {
+    let one = half_mask(Half::Top, event);
+    let d = one.len();
+    Tensor::from_vec(one, (1, d), device)?.broadcast_as((n, d))?.contiguous()
 }
 
 /// Has `state` the bits of `x` wherever `mask` is not zero?
@@ -129,24 +129,33 @@ fn deviation(means: &[Tensor], mask: &Tensor) -> candle_core::Result<f64> {
     Ok((f64::from(centred.sqr()?.mean_all()?.to_scalar::<f32>()?) / share).sqrt())
 }
 
-fn report(run: &mut Run<'_>, found: &Completions) -> Result<()> {
+/// A name behind the one of the set.
+fn named(extent: Extent, name: &str) -> String {
+    let Extent { name: set, .. } = extent;
+    if set.is_empty() { name.to_owned() } else { format!("{name}_{set}") }
+}
+
+fn report(run: &mut Run<'_>, found: &Completions, extent: Extent) -> Result<()> {
+    let of = if extent.name.is_empty() { String::new() } else { format!("{}: ", extent.name) };
     run.check(Check::new(
-        "known pixels keep their bits at every step",
+        format!("{of}known pixels keep their bits at every step"),
         found.altered == 0,
         format!("{} of {} states altered", found.altered, found.states),
     ));
     let (low, high) = extremes(&Tensor::cat(&found.means, 0)?)?;
-    run.check(Check::new(
-        "completions are pixels",
-        low >= 0.0 && high <= 1.0,
-        format!("from {low:.3} to {high:.3}"),
-    ));
+    if extent.bounded {
+        run.check(Check::new(
+            format!("{of}completions are pixels"),
+            low >= 0.0 && high <= 1.0,
+            format!("from {low:.3} to {high:.3}"),
+        ));
+    }
     if found.means.len() > 1 {
         let deviation = deviation(&found.means, &found.mask)?;
         let n = found.x.dim(0)?;
-        run.metric(Metric::new("completion_deviation", deviation, "of [0, 1]").n(n));
+        run.metric(Metric::new(named(extent, "completion_deviation"), deviation, "of [0, 1]").n(n));
         run.check(Check::new(
-            "completions of one image differ",
+            format!("{of}completions of one image differ"),
             deviation > ROUNDING,
             format!("standard deviation {deviation:.4} of an unknown pixel"),
         ));
@@ -156,7 +165,12 @@ fn report(run: &mut Run<'_>, found: &Completions) -> Result<()> {
 
 /// Mean squared error of the unknown half: of one completion, of the average of all, and of the
 /// mean training image, `(D)`.
-fn errors(run: &mut Run<'_>, found: &Completions, mean_image: &[f64]) -> Result<()> {
+fn errors(
+    run: &mut Run<'_>,
+    found: &Completions,
+    mean_image: &[f64],
+    extent: Extent,
+) -> Result<()> {
     let x = &found.x;
     let (unknown, share) = unknown(&found.mask)?;
     let error = |guess: &Tensor| -> Result<f64> {
@@ -168,14 +182,16 @@ fn errors(run: &mut Run<'_>, found: &Completions, mean_image: &[f64]) -> Result<
     let mean: Vec<f32> = mean_image.iter().map(|v| *v as f32).collect();
     let mean = Tensor::from_vec(mean, (1, x.dim(1)?), x.device())?.broadcast_as(x.shape())?;
     let baseline = error(&mean)?;
+    let noise = error(&found.noise)?;
     let (n, completions) = (x.dim(0)?, found.means.len());
     for (name, value) in
         [("completion_squared_error", one), ("average_completion_squared_error", average)]
     {
-        let metric = Metric::new(name, value, "per pixel").n(n);
+        let metric = Metric::new(named(extent, name), value, "per pixel").n(n);
         run.metric(metric.setting("completions", completions));
     }
-    run.metric(Metric::new("mean_image_squared_error", baseline, "per pixel").n(n));
+    let name = named(extent, "mean_image_squared_error");
+    run.metric(Metric::new(name, baseline, "per pixel").n(n));
     if run.request.scale == Scale::Smoke {
         return Ok(());
     }
@@ -189,6 +205,7 @@ fn errors(run: &mut Run<'_>, found: &Completions, mean_image: &[f64]) -> Result<
         ("a completion".to_owned(), one),
         (format!("the average of {completions} completions"), average),
         ("the mean training image".to_owned(), baseline),
+        ("uniform noise".to_owned(), noise),
     ] {
         table.row([name, format!("{value:.4}")]);
     }
@@ -197,7 +214,7 @@ fn errors(run: &mut Run<'_>, found: &Completions, mean_image: &[f64]) -> Result<
 }
 
 /// Rows: the image, what is known of it, its completions.
-fn show(run: &mut Run<'_>, found: &Completions, event: [usize; 3]) -> Result<()> {
+fn show(run: &mut Run<'_>, found: &Completions, event: [usize; 3], extent: Extent) -> Result<()> {
     let [channels, height, width] = event;
     let Completions { x, mask, means, .. } = found;
     let grey = x.zeros_like()?.affine(0.0, UNKNOWN)?;
@@ -209,7 +226,7 @@ fn show(run: &mut Run<'_>, found: &Completions, event: [usize; 3]) -> Result<()>
     let n = n.min(SHOWN[0]);
     let rows = Tensor::stack(&columns, 1)?.narrow(0, 0, n)?.reshape((n * columns.len(), d))?;
     run.sheet(
-        "completions",
+        &named(extent, "completions").replace('_', "-"),
         &sheet,
         &rows,
         "Each row: a test image, its known half, completions from independent chains; the unknown \

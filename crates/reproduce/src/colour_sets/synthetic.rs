@@ -3,8 +3,7 @@
 use chains_core::Seed;
 use datasets::ImageSet;
 
-use super::super::data::usage;
-use crate::error::Result;
+use crate::{data::usage, error::Result};
 
 /// Blobs in an image.
 const BLOBS: usize = 3;

@@ -3,11 +3,11 @@
 use candle_core::Tensor;
 use datasets::ImageSet;
 
-use super::data::Images;
 use crate::{
     data,
     digits::{self, Judge, View, classifier_score, mnist_fid},
     error::Result,
+    images::Images,
     report::{Align, Table, format_number},
     request::{Request, Scale},
     results::Check,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Do the networks take these images?
-pub(super) fn apply(event: [usize; 3]) -> bool {
+pub(crate) fn apply(event: [usize; 3]) -> bool {
     event == [1, 28, 28]
 }
 
@@ -23,7 +23,7 @@ pub(super) fn apply(event: [usize; 3]) -> bool {
 ///
 /// # Errors
 /// As [`digits::ready`].
-pub(super) fn ready(request: &Request, event: [usize; 3]) -> Result<()> {
+pub(crate) fn ready(request: &Request, event: [usize; 3]) -> Result<()> {
     if apply(event) { digits::ready(&request.root) } else { Ok(()) }
 }
 
@@ -33,14 +33,19 @@ struct Scores {
     score: f64,
 }
 
-/// Scores sets of means `(n, D)`, the best first, beside real digits.
+/// Means `(n, D)` and their name.
+pub(crate) type Set<'a> = (&'a str, &'a Tensor);
+
+/// Scores sets of means, the best first, beside real digits, and checks their order; `beside` are
+/// further sets that no order is expected of.
 ///
 /// Reference and floor are of the test file, which neither the model nor the networks have seen, `n`
 /// digits each, see [`digits::halves`]; `n` is the number of means, at most half of that file.
-pub(super) fn digit_scores(
+pub(crate) fn digit_scores(
     run: &mut Run<'_>,
     images: &Images,
-    sets: &[(&str, &Tensor)],
+    sets: &[Set<'_>],
+    beside: &[Set<'_>],
 ) -> Result<()> {
     if !apply(images.event()) {
         let [_, h, w] = images.event();
@@ -49,7 +54,8 @@ pub(super) fn digit_scores(
     }
     let judges = digits::open(&run.request.root, &run.request.device)?;
     let test = &data::mnist(run.request)?.test;
-    let most = sets.iter().map(|(_, means)| means.dims()[0]).min().unwrap_or(0);
+    let all: Vec<Set<'_>> = sets.iter().chain(beside).copied().collect();
+    let most = all.iter().map(|(_, means)| means.dims()[0]).min().unwrap_or(0);
     let n = most.min(test.len() / 2);
     run.heading("Digit networks");
     run.paragraph(format!(
@@ -64,13 +70,13 @@ pub(super) fn digit_scores(
     let mut table = Table::new(columns.map(|name| (name, align(name))));
     let mut found = Vec::new();
     for judge in &judges {
-        let seen = of_network(run, judge, test, n, sets)?;
+        let seen = of_network(run, judge, test, n, &all)?;
         found.push((judge.label.as_str(), record(run, &mut table, &judge.label, &seen)?));
     }
     run.table(table);
     if run.request.scale != Scale::Smoke {
         for (label, scores) in found {
-            check(run, label, sets, &scores);
+            check(run, label, sets, &scores[..=sets.len()]);
         }
     }
     Ok(())
@@ -84,7 +90,7 @@ fn of_network<'a>(
     judge: &Judge,
     test: &ImageSet,
     n: usize,
-    sets: &[(&'a str, &Tensor)],
+    sets: &[Set<'a>],
 ) -> Result<Seen<'a>> {
     let observer = run.observer()?;
     let [reference, floor] = digits::halves(test, n)?;
@@ -127,7 +133,7 @@ fn record(
 }
 
 /// Real digits come first, the samples second, all else behind.
-fn check(run: &mut Run<'_>, label: &str, sets: &[(&str, &Tensor)], scores: &[Scores]) {
+fn check(run: &mut Run<'_>, label: &str, sets: &[Set<'_>], scores: &[Scores]) {
     let [real, samples, others @ ..] = scores else { return };
     let names: Vec<_> = sets[1..].iter().map(|(name, _)| name.replace('_', " ")).collect();
     let behind =
