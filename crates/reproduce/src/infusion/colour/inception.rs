@@ -28,7 +28,7 @@ pub(super) fn ready(request: &Request) -> Result<()> {
         return Ok(());
     }
     Err(Error::Missing(
-        "needs the Inception network of the FID papers (not in the workspace yet); \
+        "does not score by the Inception network yet; \
          `cifar10-samples` trains and shows the same model"
             .into(),
     ))
@@ -41,7 +41,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     run.heading("Inception score (Table 3)");
     run.paragraph(
         "Published scores are of 50,000 samples. No number is claimed at this scale: the samples \
-         are drawn and shown, the Inception network is not in the workspace yet.",
+         are drawn and shown, and not scored by the Inception network yet.",
     );
     let mut table = Table::new([("Model", Align::Left), ("score", Align::Right)]);
     for row in [

@@ -169,7 +169,7 @@ fn the_inception_score_is_refused_and_says_why() {
     let experiment = experiment("cifar10-inception");
     for scale in [Scale::Quick, Scale::Paper] {
         let message = (experiment.ready)(&request(scale, None, &[])).unwrap_err().to_string();
-        assert!(message.contains("not in the workspace yet"), "{message}");
+        assert!(message.contains("does not score by the Inception network yet"), "{message}");
         assert!(message.contains("`cifar10-samples`"), "{message}");
         (experiment.settings)(&request(scale, None, &[])).unwrap();
     }
