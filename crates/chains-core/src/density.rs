@@ -65,7 +65,16 @@ pub trait Sample {
 }
 
 /// `f(x)` and the gradient of its sum in `x`, detached. Rows must not interact.
-fn value_and_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
+///
+/// # Shapes
+/// `x`: `(b, ..)`; the value `(b,)`.
+///
+/// # Errors
+/// Those of `f`; [`Error::Shape`] for another value.
+pub fn value_and_grad(
+    x: &Tensor,
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<(Tensor, Tensor)> {
     let x = Var::from_tensor(&x.detach())?;
     let (value, grads) = value_and_gradients(|| f(x.as_tensor()))?;
     if value.rank() != 1 || value.dim(0)? != x.dim(0)? {

@@ -102,6 +102,55 @@ impl LearningRate {
     }
 }
 
+/// A rate that falls by a factor at given updates, after a linear warm-up.
+///
+/// The update with the number of a milestone is the first at the lower rate; of the warm-up update
+/// `i` has the rate `value (i + 1) / warmup`, whatever the milestones (as in the code of VERA).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MultiStep {
+    /// The highest rate.
+    pub value: f64,
+    /// Updates until the highest rate; 0 begins with it.
+    pub warmup: usize,
+    /// Numbers of the updates at which the rate falls, in ascending order.
+    pub milestones: Vec<usize>,
+    /// What it is multiplied by there.
+    pub factor: f64,
+}
+
+impl MultiStep {
+    /// The same rate at every update.
+    pub const fn constant(value: f64) -> Self {
+        Self { value, warmup: 0, milestones: Vec::new(), factor: 1.0 }
+    }
+
+    /// The rate of update `update`, from 0.
+    pub fn at(&self, update: usize) -> f64 {
+        if update < self.warmup {
+            return self.value * (update + 1) as f64 / self.warmup as f64;
+        }
+        let passed = self.milestones.iter().filter(|milestone| **milestone <= update).count();
+        self.value * self.factor.powi(i32::try_from(passed).unwrap_or(i32::MAX))
+    }
+
+    /// # Errors
+    /// [`Error::Config`] if a rate or the factor is negative or not finite, or milestones are out of
+    /// order.
+    pub fn validate(&self) -> Result<()> {
+        let fine = |x: f64| x.is_finite() && x >= 0.0;
+        if !fine(self.value) || !fine(self.factor) {
+            let reason = format!("{} and {} must be finite, not negative", self.value, self.factor);
+            return Err(Error::Config { field: "learning_rate", reason });
+        }
+        if !self.milestones.is_sorted() {
+            let reason = format!("{:?} are not in ascending order", self.milestones);
+            return Err(Error::Config { field: "learning_rate.milestones", reason });
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +213,23 @@ mod tests {
         assert!((rate.at(60, 111) - 0.55).abs() < 1e-12);
         assert!((rate.at(110, 111) - 0.1).abs() < 1e-12);
         assert!((rate.at(500, 111) - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn steps_and_warm_up_follow_the_table() {
+        let rate = MultiStep { value: 1.0, warmup: 4, milestones: vec![6, 8], factor: 0.3 };
+        let want = [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.3, 0.3, 0.09, 0.09];
+        for (update, want) in want.into_iter().enumerate() {
+            assert!((rate.at(update) - want).abs() < 1e-12, "{update}: {}", rate.at(update));
+        }
+        assert!((MultiStep::constant(0.1).at(1_000) - 0.1).abs() < 1e-15);
+        assert!(rate.validate().is_ok());
+        for bad in [
+            MultiStep { value: f64::NAN, ..rate.clone() },
+            MultiStep { factor: -1.0, ..rate.clone() },
+            MultiStep { milestones: vec![3, 2], ..rate },
+        ] {
+            assert!(bad.validate().is_err(), "{bad:?}");
+        }
     }
 }

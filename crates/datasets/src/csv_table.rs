@@ -22,9 +22,10 @@ const MOST_CATEGORIES: usize = 256;
 /// * A column whose first cell is a number is numeric, and all its cells must be finite numbers. Any
 ///   other column is categorical: one feature 0/1 for each of its values, in byte order.
 /// * The column called `label`, if one is named, gives the classes. Their names are kept in order,
-///   numerical if all are numbers, else that of the bytes. An empty cell or `?` there means that the
-///   row is not labelled.
+///   numerical if all are numbers, else that of the bytes. A missing cell there means that the row is
+///   not labelled; a column of nothing else gives no class.
 /// * A missing feature is an error, for there is no right number to put in its place.
+/// * A cell is missing if it is empty or one of `?`, `NA`, `<null>` and `nan` (in any case).
 ///
 /// # Errors
 /// [`Error::Cell`] with line and column for a cell that cannot be used, [`Error::Format`] if the file
@@ -40,7 +41,7 @@ fn parse(path: &Path, name: &str, input: impl Read, label: Option<&str>) -> Resu
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(input);
     let header = reader.headers().map_err(|e| broken(path, &e))?.clone();
     let label = label.map(|label| find_label(path, &header, label)).transpose()?;
-    let mut rows = Rows { path: path.to_owned(), header, label, columns: Vec::new(), n: 0 };
+    let mut rows = Rows::new(path, header, label);
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|e| broken(path, &e))? {
         let line = record.position().map_or(0, csv::Position::line);
@@ -52,7 +53,13 @@ fn parse(path: &Path, name: &str, input: impl Read, label: Option<&str>) -> Resu
 fn find_label(path: &Path, header: &StringRecord, label: &str) -> Result<usize> {
     header.iter().position(|column| column == label).ok_or_else(|| {
         let columns = header.iter().collect::<Vec<_>>().join(", ");
-        let reason = format!("no label column `{label}`; the header has {columns}");
+        let hint = match header.get(0) {
+            Some(all) if header.len() == 1 && all.contains([';', '\t']) => {
+                "; put commas between the columns"
+            }
+            _ => "",
+        };
+        let reason = format!("no label column `{label}`; the header has {columns}{hint}");
         Error::format(path, 0, reason)
     })
 }
@@ -67,11 +74,12 @@ enum Column {
     Numbers(Vec<f32>),
     /// Values with the number of their first appearance, and that number for each row.
     Words(BTreeMap<String, u32>, Vec<u32>),
-    /// As words, `None` where the cell is empty.
+    /// As words, `None` where the cell is missing.
     Labels(BTreeMap<String, u32>, Vec<Option<u32>>),
 }
 
-struct Rows {
+/// A table as it grows, whatever the form of its file.
+pub(crate) struct Rows {
     path: PathBuf,
     header: StringRecord,
     label: Option<usize>,
@@ -81,7 +89,13 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, record: &StringRecord, line: u64) -> Result<()> {
+    /// A table of these columns without rows yet; `label` is the number of the column of classes.
+    pub(crate) fn new(path: &Path, header: StringRecord, label: Option<usize>) -> Self {
+        Self { path: path.to_owned(), header, label, columns: Vec::new(), n: 0 }
+    }
+
+    /// Adds a row of as many cells as there are columns.
+    pub(crate) fn push(&mut self, record: &StringRecord, line: u64) -> Result<()> {
         if self.columns.is_empty() {
             let kind = |(j, cell): (usize, &str)| match cell.parse::<f32>() {
                 _ if self.label == Some(j) => Column::Labels(BTreeMap::new(), Vec::new()),
@@ -102,7 +116,7 @@ impl Rows {
         Ok(())
     }
 
-    fn finish(self, name: &str) -> Result<Table> {
+    pub(crate) fn finish(self, name: &str) -> Result<Table> {
         let mut names = Vec::new();
         let mut features = Vec::new();
         let (mut labels, mut classes) = (vec![None; self.n], Vec::new());
@@ -150,10 +164,14 @@ fn ranked(codes: BTreeMap<String, u32>) -> (Vec<String>, Vec<u32>) {
 }
 
 fn push_cell(column: &mut Column, cell: &str) -> Result<(), String> {
-    let missing = matches!(cell, "" | "?");
+    let missing = is_missing(cell);
     match column {
         Column::Labels(_, rows) if missing => rows.push(None),
-        _ if missing => return Err("the value is missing; fill it in or remove the row".into()),
+        _ if missing => {
+            let what =
+                if cell.is_empty() { String::new() } else { format!("`{cell}` means that ") };
+            return Err(format!("{what}the value is missing; fill it in or remove the row"));
+        }
         Column::Numbers(values) => {
             let value = cell.parse().ok().filter(|value: &f32| value.is_finite());
             values.push(value.ok_or_else(|| {
@@ -165,6 +183,11 @@ fn push_cell(column: &mut Column, cell: &str) -> Result<(), String> {
         Column::Labels(codes, rows) => rows.push(Some(code(codes, cell)?)),
     }
     Ok(())
+}
+
+/// Does a cell stand for no value?
+fn is_missing(cell: &str) -> bool {
+    matches!(cell, "" | "?" | "NA" | "<null>") || cell.eq_ignore_ascii_case("nan")
 }
 
 fn code(codes: &mut BTreeMap<String, u32>, word: &str) -> Result<u32, String> {
@@ -210,6 +233,30 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_label_is_no_class_and_class_names_are_kept() {
+        let text = "a,y\n1,cat\n2,\n3,?\n4,NA\n5,nan\n6,NaN\n7,<null>\n8, dog\n9,\"NA\"\n";
+        let table = read(text, Some("y")).unwrap();
+        assert_eq!(table.classes, ["cat", "dog"]);
+        let labels = [Some(0), None, None, None, None, None, None, Some(1), None];
+        assert_eq!(table.labels, labels);
+        assert_eq!(table.labelled_rows(), [0, 7]);
+        // Numbers stay in numerical order beside missing cells.
+        let table = read("a,y\n1,10\n2,nan\n3,9\n", Some("y")).unwrap();
+        assert_eq!(
+            (table.classes, table.labels),
+            (vec!["9".into(), "10".into()], vec![Some(1), None, Some(0)])
+        );
+        let none = read("a,y\n1,\n2,NA\n", Some("y")).unwrap();
+        assert_eq!((none.classes.len(), none.labels), (0, vec![None, None]));
+    }
+
+    #[test]
+    fn a_mark_of_the_editor_before_the_header_is_no_part_of_a_name() {
+        let table = read("\u{feff}y,a\r\nu,1\r\nv,2\r\n", Some("y")).unwrap();
+        assert_eq!((table.columns, table.classes.len()), (vec!["a".to_owned()], 2));
+    }
+
+    #[test]
     fn without_a_label_column_every_column_is_a_feature() {
         let table = read("a,y\n1,2\n3,4\n", None).unwrap();
         assert_eq!(table.columns, ["a", "y"]);
@@ -229,8 +276,11 @@ mod tests {
         fails("a,y\n1,0\n\n2,1\nx,0\n", "line 5, column `a`: `x` is not a finite number");
         fails("a,y\n1,0\nnan,0\n", "line 3, column `a`: `nan`");
         fails("a,b,y\n1,,0\n", "line 2, column `b`: the value is missing");
-        fails("a,b,y\n1,r,0\n1,?,0\n", "line 3, column `b`: the value is missing");
+        fails("a,b,y\nNA,1,0\n", "line 2, column `a`: `NA` means that the value is missing");
+        fails("a,b,y\n1,r,0\n2,NaN,0\n", "line 3, column `b`: `NaN` means that the value");
+        fails("a,b,y\n1,r,0\n1,?,0\n", "line 3, column `b`: `?` means that the value is missing");
         fails("a,b\n1,2\n", "no label column `y`; the header has a, b");
+        fails("a;y\n1;2\n", "the header has a;y; put commas between the columns");
         fails("a,y\n1,2\n1,2,3\n", "byte 8");
         fails("a,y\n", "no rows");
         fails("y\n1\n", "no feature columns");

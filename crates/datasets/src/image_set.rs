@@ -7,9 +7,11 @@ use chains_core::HostNoise;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    augment::{Augmentation, scale_symmetric},
     dequantise::{dequantise, scale_256},
     digest::hex,
     error::{Error, Result},
+    logit::logit_pixels,
 };
 
 /// Images of one size, pixels 0 to 255, with at most one label each.
@@ -159,6 +161,55 @@ impl ImageSet {
         self.rows(indices, scale_256(&self.gather(indices)))
     }
 
+    /// Images scaled to `[-1, 1]` without noise, on the CPU, see [`scale_symmetric`].
+    ///
+    /// # Shapes
+    /// `(b, c * h * w)`.
+    ///
+    /// # Errors
+    /// If the tensor cannot be made.
+    ///
+    /// # Panics
+    /// If an index is not below [`ImageSet::len`], like a slice.
+    pub fn symmetric(&self, indices: &[usize]) -> Result<Tensor> {
+        self.rows(indices, scale_symmetric(&self.gather(indices)))
+    }
+
+    /// As [`ImageSet::symmetric`] of images augmented at random, see [`Augmentation::apply`].
+    ///
+    /// # Shapes
+    /// `(b, c * h * w)`, values in `[-1, 1]`.
+    ///
+    /// # Errors
+    /// As [`Augmentation::apply`], or if the tensor cannot be made.
+    ///
+    /// # Panics
+    /// If an index is not below [`ImageSet::len`], like a slice.
+    pub fn augmented(
+        &self,
+        indices: &[usize],
+        augmentation: &Augmentation,
+        noise: &mut HostNoise,
+    ) -> Result<Tensor> {
+        let shape = [self.channels, self.height, self.width];
+        let pixels = augmentation.apply(&self.gather(indices), shape, noise)?;
+        self.rows(indices, scale_symmetric(&pixels))
+    }
+
+    /// Logits of dequantised images on the CPU, see [`logit_pixels`].
+    ///
+    /// # Shapes
+    /// `(b, c * h * w)`, values within `+-6.907`.
+    ///
+    /// # Errors
+    /// If the tensor cannot be made.
+    ///
+    /// # Panics
+    /// If an index is not below [`ImageSet::len`], like a slice.
+    pub fn logits(&self, indices: &[usize], noise: &mut HostNoise) -> Result<Tensor> {
+        self.rows(indices, logit_pixels(&self.gather(indices), noise))
+    }
+
     fn rows(&self, indices: &[usize], values: Vec<f32>) -> Result<Tensor> {
         Ok(Tensor::from_vec(values, (indices.len(), self.pixels()), &Device::Cpu)?)
     }
@@ -167,6 +218,10 @@ impl ImageSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn noise_of(seed: u64) -> HostNoise {
+        chains_core::Seed::new(seed).host_noise()
+    }
 
     fn set() -> ImageSet {
         let images = (0..24).collect();
@@ -222,7 +277,17 @@ mod tests {
         assert_eq!(x.dims(), [2, 8]);
         let x = x.to_vec2::<f32>().unwrap();
         assert_eq!((x[0][3], x[1][7]), (11.0 / 256.0, 7.0 / 256.0));
-        let mut noise = chains_core::Seed::new(1).host_noise();
+        let mut noise = noise_of(1);
+        let y = set.symmetric(&[1, 0]).unwrap().to_vec2::<f32>().unwrap();
+        assert!((y[1][7] - (14.0 / 255.0 - 1.0)).abs() < 1e-6);
+        let shifts = Augmentation { pad: 1, flip: true };
+        let z = set.augmented(&[1, 0], &shifts, &mut noise_of(1)).unwrap();
+        let pixels = shifts.apply(&set.gather(&[1, 0]), [2, 2, 2], &mut noise_of(1)).unwrap();
+        assert_eq!(z.to_vec2::<f32>().unwrap().concat(), scale_symmetric(&pixels));
+        assert!(set.augmented(&[1], &Augmentation::cifar(), &mut noise_of(1)).is_err());
+        let mut twin = noise_of(1);
+        let y = set.logits(&[1, 0], &mut twin).unwrap().to_vec2::<f32>().unwrap().concat();
+        assert_eq!(y, logit_pixels(&set.gather(&[1, 0]), &mut noise_of(1)));
         let y = set.dequantised(&[1, 0], &mut noise).unwrap().to_vec2::<f32>().unwrap();
         for (y, x) in y.iter().flatten().zip(x.iter().flatten()) {
             assert!((0.0..1.0 / 256.0).contains(&(y - x)), "{y} {x}");

@@ -67,7 +67,15 @@ pub fn stratified_split(
 /// # Errors
 /// If a class has fewer rows.
 pub fn labelled_subset(labels: &[Option<u32>], per_class: usize, seed: Seed) -> Result<Vec<usize>> {
-    let order = permutation(labels.len(), seed);
+    first_of_classes(&permutation(labels.len(), seed), labels, per_class)
+}
+
+/// The first `per_class` rows of every class in the given order, class after class.
+pub(crate) fn first_of_classes(
+    order: &[usize],
+    labels: &[Option<u32>],
+    per_class: usize,
+) -> Result<Vec<usize>> {
     let mut chosen = Vec::new();
     for class in classes(labels).into_iter().flatten() {
         let before = chosen.len();

@@ -87,20 +87,53 @@ impl Table {
         }
     }
 
+    /// Numbers of the rows that have a label: those that can be scored.
+    pub fn labelled_rows(&self) -> Vec<usize> {
+        (0..self.len()).filter(|&i| self.labels[i].is_some()).collect()
+    }
+
     /// The table without the columns in which all rows agree.
     #[must_use]
     pub fn without_constant_columns(&self) -> Self {
-        let varies = |j: &usize| {
-            let value = |i: usize| self.features[i * self.dim() + *j].to_bits();
-            (1..self.len()).any(|i| value(i) != value(0))
-        };
-        let kept: Vec<usize> = (0..self.dim()).filter(varies).collect();
-        let mut features = Vec::with_capacity(kept.len() * self.len());
-        for i in 0..self.len() {
-            features.extend(kept.iter().map(|&j| self.row(i)[j]));
+        let value = |i: usize, j: usize| self.features[i * self.dim() + j].to_bits();
+        let constant = |j: &usize| (1..self.len()).all(|i| value(i, *j) == value(0, *j));
+        let dropped: Vec<usize> = (0..self.dim()).filter(constant).collect();
+        self.clone().drop_columns(&dropped)
+    }
+
+    /// The table without the columns of these numbers, in any order; no second copy is made.
+    #[must_use]
+    pub fn drop_columns(mut self, dropped: &[usize]) -> Self {
+        let kept: Vec<usize> = (0..self.dim()).filter(|j| !dropped.contains(j)).collect();
+        if kept.len() == self.dim() {
+            return self;
         }
-        let columns = kept.iter().map(|&j| self.columns[j].clone()).collect();
-        Self { columns, features, ..self.clone() }
+        let (dim, mut end) = (self.dim(), 0);
+        for start in (0..self.len()).map(|i| i * dim) {
+            for &j in &kept {
+                self.features[end] = self.features[start + j];
+                end += 1;
+            }
+        }
+        self.features.truncate(end);
+        self.features.shrink_to_fit();
+        self.columns = kept.iter().map(|&j| std::mem::take(&mut self.columns[j])).collect();
+        self
+    }
+
+    /// Cuts the table in two; the part from row `at` on is returned.
+    ///
+    /// # Panics
+    /// If `at` is beyond [`Table::len`], like a vector.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        Self {
+            name: self.name.clone(),
+            columns: self.columns.clone(),
+            features: self.features.split_off(at * self.dim()),
+            labels: self.labels.split_off(at),
+            classes: self.classes.clone(),
+        }
     }
 
     /// The rows with these numbers as a tensor on the CPU.
@@ -167,17 +200,26 @@ impl Standardiser {
     /// # Errors
     /// If the table has another number of columns than the one fitted to.
     pub fn apply(&self, table: &Table) -> Result<Table> {
+        let mut table = table.clone();
+        self.apply_in_place(&mut table)?;
+        Ok(table)
+    }
+
+    /// As [`Standardiser::apply`], without a copy.
+    ///
+    /// # Errors
+    /// As [`Standardiser::apply`]; the table is unchanged then.
+    pub fn apply_in_place(&self, table: &mut Table) -> Result<()> {
         if self.mean.len() != table.dim() || self.std.len() != table.dim() {
             let reason = format!("fitted to {} columns, got {}", self.mean.len(), table.dim());
             return Err(Error::argument("standardiser", reason));
         }
-        let mut table = table.clone();
         for row in table.features.chunks_exact_mut(self.mean.len().max(1)) {
             for (value, (mean, std)) in row.iter_mut().zip(self.mean.iter().zip(&self.std)) {
                 *value = ((f64::from(*value) - mean) / std) as f32;
             }
         }
-        Ok(table)
+        Ok(())
     }
 }
 
@@ -203,6 +245,12 @@ mod tests {
         let kept = table.without_constant_columns();
         assert_eq!(kept.columns, ["a", "c"]);
         assert_eq!(kept.features, [1.0, 5.0, 2.0, 7.0, 6.0, 9.0]);
+        assert_eq!(table.clone().drop_columns(&[1, 7]), kept);
+        assert_eq!(table.clone().drop_columns(&[]), table);
+        assert_eq!(table.labelled_rows(), [0, 2]);
+        let mut head = table.clone();
+        let tail = head.split_off(1);
+        assert_eq!((head, tail), (table.select(&[0]), table.select(&[1, 2])));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    csv_table::read_csv,
     digest::verify,
     error::{Error, Result},
+    keel::read_table,
     table::Table,
 };
 
@@ -45,13 +45,14 @@ const fn info(name: &'static str, file: &'static str, sizes: [usize; 3]) -> Tabl
 }
 
 /// Reads one of [`TABLES`] from the folder `data` or `data/tabular` if given and the file is there,
-/// else from `root/datasets/tabular`, `root` being the root of the repository.
+/// else from `root/datasets/tabular`, `root` being the root of the repository. A file `NAME.dat` of the
+/// KEEL repository does as well as the CSV.
 ///
 /// If the folder has a `SHA256SUMS`, the file must agree with it.
 ///
 /// # Errors
 /// [`Error::Argument`] with the known names if there is no such table, [`Error::Missing`] with the
-/// places searched if the file is in none, else as [`read_csv`].
+/// places searched if the file is in none, else as [`read_table`].
 pub fn load_table(name: &str, data: Option<&Path>, root: &Path) -> Result<Table> {
     let Some(info) = TABLES.iter().find(|info| info.name == name) else {
         let names = TABLES.map(|info| info.name).join(", ");
@@ -62,11 +63,14 @@ pub fn load_table(name: &str, data: Option<&Path>, root: &Path) -> Result<Table>
         places.extend([data.to_owned(), data.join("tabular")]);
     }
     places.push(root.join("datasets").join("tabular"));
-    let Some(dir) = places.iter().find(|dir| dir.join(info.file).is_file()) else {
-        let advice = format!("put {} there", info.file);
-        return Err(Error::Missing { what: format!("table `{name}`"), searched: places, advice });
-    };
-    let path = dir.join(info.file);
-    verify(dir, std::slice::from_ref(&path))?;
-    read_csv(&path, Some(info.label))
+    let keel = format!("{name}.dat");
+    for dir in &places {
+        if let Some(file) = [info.file, &keel].into_iter().find(|file| dir.join(file).is_file()) {
+            let path = dir.join(file);
+            verify(dir, std::slice::from_ref(&path))?;
+            return read_table(&path, (file == info.file).then_some(info.label));
+        }
+    }
+    let advice = format!("put {} or KEEL's {keel} there", info.file);
+    Err(Error::Missing { what: format!("table `{name}`"), searched: places, advice })
 }

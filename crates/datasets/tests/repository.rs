@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use datasets::{Mnist, StackedMnist, TABLES, find_mnist, load_table, mnist_split};
+use datasets::{
+    Mnist, SPLIT_SEED, StackedMnist, TABLES, Table, find_mnist, legacy, load_table, mnist_split,
+    tabular_split,
+};
 
 /// The root of the workspace.
 fn root() -> PathBuf {
@@ -79,6 +82,30 @@ fn first_rows_and_class_counts_are_those_of_the_files() -> datasets::Result<()> 
     check("satimage", &[92.0, 115.0, 120.0], "3", [("1", 1_533), ("2", 703)])?;
     check("sonar", &[0.02, 0.037, 0.043], "R", [("M", 111), ("R", 97)])?;
     check("wdbc", &[17.99, 10.38, 122.8], "M", [("B", 357), ("M", 212)])
+}
+
+#[test]
+fn satimage_is_split_and_labelled_as_numpy_does_it() {
+    let table = load_table("satimage", None, &root()).unwrap().without_constant_columns();
+    let split = tabular_split(table, None, Some(SPLIT_SEED)).unwrap();
+    let parts = [&split.train, &split.validation, &split.test];
+    assert_eq!(parts.map(Table::len), [5213, 579, 643]);
+    // numpy: seed(1234), shuffle, last tenths, (x - mean) / std of the training rows.
+    for (part, row, values, class) in [
+        (&split.train, 0, [-0.762_651_94, -1.203_492_61, -1.152_356_6], "5"),
+        (&split.validation, 0, [-0.395_516_97, 1.197_889_4, 1.242_061_14], "1"),
+        (&split.test, 642, [-0.175_235_99, -0.461_247_26, -1.212_217_04], "7"),
+    ] {
+        for (got, expected) in part.row(row).iter().zip(values) {
+            assert!((f64::from(*got) - expected).abs() < 1e-6, "{got} {expected}");
+        }
+        assert_eq!(
+            part.labels[row].map(|label| part.classes[label as usize].as_str()),
+            Some(class)
+        );
+    }
+    let labelled = legacy::labelled_subset(&split.train.labels, 2, 7).unwrap();
+    assert_eq!(labelled, [1263, 651, 3663, 3262, 1730, 1374, 1592, 3341, 739, 2305, 2114, 2449]);
 }
 
 #[test]

@@ -36,6 +36,14 @@ pub enum Error {
         /// The number, or `null`.
         value: String,
     },
+    /// A training whose loss or parameters are not finite numbers any more.
+    #[error("{source}; {state}")]
+    Diverged {
+        /// What is no number, and at which update.
+        source: chains_core::Error,
+        /// The last saved state.
+        state: LastState,
+    },
     /// A file or folder that could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -61,6 +69,30 @@ pub enum Error {
     /// An error of the tensor library.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+/// The last saved state of a training that broke, if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastState(pub Option<PathBuf>);
+
+impl From<Option<PathBuf>> for LastState {
+    fn from(path: Option<PathBuf>) -> Self {
+        Self(path)
+    }
+}
+
+impl std::fmt::Display for LastState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(path) => write!(
+                f,
+                "the last good state is {}; --resume goes on from there, and the same settings lead \
+                 to the same end: lower the rate",
+                path.display()
+            ),
+            None => write!(f, "no state was saved before; lower the rate"),
+        }
+    }
 }
 
 impl Error {

@@ -28,7 +28,10 @@ pub mod results;
 pub mod run;
 pub mod run_dir;
 pub mod sheet;
+#[cfg(test)]
+mod testing;
 pub mod training;
+pub mod vera;
 pub mod walkback;
 
 pub use error::{Error, Result};

@@ -39,11 +39,15 @@ pub struct Paper {
 }
 
 /// The papers that can be reproduced.
-pub static PAPERS: &[&Paper] =
-    &[&crate::infusion::PAPER, &crate::walkback::PAPER, &crate::metrics::PAPER];
+pub static PAPERS: &[&Paper] = &[
+    &crate::infusion::PAPER,
+    &crate::walkback::PAPER,
+    &crate::vera::PAPER,
+    &crate::metrics::PAPER,
+];
 
 /// Papers of the workspace that are not there yet.
-pub static COMING: &[&str] = &["variational-annealing", "vaebm", "vera"];
+pub static COMING: &[&str] = &["variational-annealing", "vaebm"];
 
 /// The paper of that name, or all of them.
 ///

@@ -3,9 +3,6 @@
 //! W. Grathwohl, J. Kelly, M. Hashemi, M. Norouzi, K. Swersky, D. Duvenaud, *No MCMC for me:
 //! Amortized sampling for fast and stable training of energy-based models*, ICLR 2021.
 //!
-//! **Not implemented yet.** The crate holds its place in the workspace and has no public items; this
-//! page says what it is for.
-//!
 //! # The method
 //!
 //! Maximum likelihood for an energy model `p(x) = exp(f(x)) / Z` needs samples of the model. They
@@ -17,38 +14,53 @@
 //!
 //! whose maximum is at `q = p`. The generator has a latent variable and output noise,
 //! `x = g(z) + sigma e`, and climbs `E_q[f] + lambda H(q)`. The entropy has no closed form, its
-//! gradient needs only the score of `q`, which is a posterior mean,
-//!
-//! ```text
-//! grad_x ln q(x) = E_{q(z | x)}[ -(x - g(z)) / sigma^2 ]
-//! ```
-//!
-//! and this is estimated by self-normalised importance sampling with 20 proposals around the latent
-//! that produced `x`. The width of the proposal is learned through a bound of its own. No chain is
-//! run at any time.
-//!
-//! The energy is updated with the difference of its means over data and generated samples, plus a
-//! penalty on `|grad_x f|^2` at the data. For classifiers that are energy models,
-//! `f(x) = logsumexp_y logits(x)[y]`, a cross-entropy term is added, and on unlabelled data the
-//! entropy of the prediction.
+//! gradient needs only the score of `q`, a posterior mean that is estimated by self-normalised
+//! importance sampling around the latent that produced `x`. No chain is run at any time.
 //!
 //! Since the generator maximises a lower bound on `ln Z`, the energy climbs an *upper* bound on its
-//! likelihood: the paper checks it on models whose likelihood is known, and so will we.
+//! likelihood: a higher objective is no evidence of likelihood, which is why [`Nice`] and
+//! [`MixtureEnergy`] are here, whose likelihood is known.
 //!
-//! # What the crate will contain
-//!
-//! | module | holds |
-//! | --- | --- |
-//! | `config` | settings of every experiment, with the paper's table or our own reason |
-//! | `model` | energies, generators, an invertible network and a mixture with exact likelihoods |
-//! | `entropy` | the importance-sampled entropy gradient and the learned proposal width |
-//! | `objective` | the losses of energy and generator, classification terms, gradient penalty |
-//! | `baselines` | the training methods that the paper compares with |
-//! | `train` | one update of energy, generator and proposal |
+//! * [`config`]: networks and training of the paper's experiments as plain structs.
+//! * [`VeraModel`]: energy and generator; saves and loads. [`Players`] are the same for networks of
+//!   your own, which implement [`EnergyNetwork`] and [`GeneratorNetwork`].
+//! * [`update`]: one iteration; [`importance_score`], [`hmc_score`], [`posterior_bound`] are its parts.
+//! * [`baselines`]: what the paper compares with.
+//! * [`LatentEnergy`]: refinement of samples by chains.
 //!
 //! In this workspace `energy(x)` is low where data are likely: it is `-f(x)` of the paper.
-//!
-//! # What it builds on
-//!
-//! Noise, parameters, networks, directional derivatives for the gradient penalty, Hamiltonian
-//! kernels and optimisers come from [`chains_core`].
+
+pub mod baselines;
+pub mod config;
+mod entropy;
+mod generator;
+mod import;
+mod model;
+mod network;
+mod objective;
+mod players;
+mod posterior_hmc;
+mod refine;
+mod train;
+
+pub use config::{EnergyConfig, Entropy, GeneratorConfig, HmcConfig, ModelConfig, TrainConfig};
+pub use entropy::{ScoreEstimate, entropy_surrogate, importance_score, posterior_bound};
+pub use generator::{
+    DcganGenerator, Drawn, Generator, GeneratorNet, GeneratorNetwork, LinearGenerator,
+    MlpGenerator, ResNetGenerator,
+};
+pub use import::{published_name, published_tensors, read_published};
+pub use model::{METHOD, VeraModel};
+pub use network::{
+    DcganEnergy, EnergyNet, EnergyNetwork, EnergyOf, GaussianEnergy, MixtureEnergy, MlpEnergy,
+    Nice, ResNetEnergy, WideResNet, log_density,
+};
+pub use objective::{class_entropy, cross_entropy, log_softmax};
+pub use players::{Begin, ENERGY, GENERATOR, Players};
+pub use posterior_hmc::{PosteriorEnergy, hmc_score};
+pub use refine::{LatentEnergy, LatentPrior};
+pub use train::{DIVERGED, Labels, Terms, TrainState, energy_gradients, posterior_step, update};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,6 +8,7 @@ use chains_core::{
     chain::{Step, TransitionOperator},
     dist::DiagGaussian,
     optim::{Adam, AdamConfig},
+    train::{Parts, StateDir},
 };
 use common::{
     assert_close, assert_same_bits, bernoulli, gaussian, model_bits, networks, reconstruction,
@@ -323,14 +324,15 @@ fn a_saved_state_goes_on_with_the_same_bits() -> Result<()> {
     let (mut state, mut noise) = (state(), Seed::new(0).host_noise());
     let x = rows(&model, 12, 1)?;
     update(&model, &mut state, &train, 1e-3, &x, &mut noise)?;
-    let states = chains_core::train::StateDir::new(dir.path());
-    states.save(1, model.store(), &state.adam, None, (state.ends.clone(), noise.state()))?;
+    let states = StateDir::new(dir.path());
+    let (store, adam) = (model.store(), &state.adam);
+    let parts = Parts { store, adam, average: None, carried: &[] };
+    states.save(1, parts, (state.ends.clone(), noise.state()))?;
     let other = common::model(config)?;
     let at = states.latest()?.unwrap();
-    let (adam, _, progress) =
-        chains_core::train::StateDir::load::<(Moments, _)>(&at, other.store(), train.adam, None)?;
-    let (ends, position) = progress.extra;
-    let mut restored = TrainState { adam, ends };
+    let loaded = StateDir::load::<(Moments, _)>(&at, other.store(), train.adam, None)?;
+    let (ends, position) = loaded.progress.extra;
+    let mut restored = TrainState { adam: loaded.adam, ends };
     let mut rest = chains_core::HostNoise::restore(&position);
     update(&other, &mut restored, &train, 1e-3, &x, &mut rest)?;
     update(&model, &mut state, &train, 1e-3, &x, &mut noise)?;

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::metropolis::{accept, column, finite_rows, select};
+use super::metropolis::{accept, column, count, finite_rows, opposite, select, sum_events};
 use crate::{
     chain::{Kernel, Step},
     density::Energy,
@@ -74,7 +74,7 @@ impl HmcInfo {
     /// # Errors
     /// Of the tensor library.
     pub fn acceptance(&self) -> Result<f64> {
-        Ok(count(&self.accepted)? / self.accepted.elem_count() as f64)
+        Ok(count(&self.accepted)? as f64 / self.accepted.elem_count() as f64)
     }
 
     /// Number of the chains whose proposal is not finite.
@@ -82,13 +82,8 @@ impl HmcInfo {
     /// # Errors
     /// Of the tensor library.
     pub fn non_finite_count(&self) -> Result<usize> {
-        Ok(count(&self.non_finite)? as usize)
+        count(&self.non_finite)
     }
-}
-
-fn count(mask: &Tensor) -> Result<f64> {
-    // u8 would overflow.
-    Ok(f64::from(mask.to_dtype(candle_core::DType::U32)?.sum_all()?.to_scalar::<u32>()?))
 }
 
 impl<E: Energy> Hmc<E> {
@@ -157,8 +152,7 @@ impl<E: Energy> Kernel for Hmc<E> {
             grad: select(&accepted, &(&end.grad * at.temperature)?, &state.grad)?,
             step_size: step_size.clone(),
         };
-        let non_finite = finite.eq(&finite.zeros_like()?)?;
-        Ok((next, HmcInfo { accepted, energy_error, non_finite }))
+        Ok((next, HmcInfo { accepted, energy_error, non_finite: opposite(&finite)? }))
     }
 
     fn position<'a>(&self, state: &'a HmcState) -> &'a Tensor {
@@ -206,9 +200,7 @@ impl Phase {
     /// # Errors
     /// Of the tensor library.
     pub fn kinetic(&self) -> Result<Tensor> {
-        let square = self.momentum.sqr()?;
-        let sum = if square.rank() == 1 { square } else { square.flatten_from(1)?.sum(1)? };
-        Ok((sum * 0.5)?)
+        Ok((sum_events(&self.momentum.sqr()?)? * 0.5)?)
     }
 }
 

@@ -69,8 +69,7 @@ pub(super) fn finite_rows(tensors: &[&Tensor]) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for tensor in tensors {
         // Zero for a finite number, NaN for any other.
-        let rows = (*tensor * 0.0)?;
-        let rows = if rows.rank() == 1 { rows } else { rows.flatten_from(1)?.sum(1)? };
+        let rows = sum_events(&(*tensor * 0.0)?)?;
         sum = Some(match sum {
             Some(sum) => (sum + rows)?,
             None => rows,
@@ -80,4 +79,20 @@ pub(super) fn finite_rows(tensors: &[&Tensor]) -> Result<Tensor> {
         Some(sum) => Ok(sum.eq(0.0)?.to_dtype(DType::U8)?),
         None => Err(Error::Shape { what: "rows", expected: "(b, ..)".into(), got: Vec::new() }),
     }
+}
+
+/// One where a mask is zero, zero elsewhere, u8.
+pub(super) fn opposite(mask: &Tensor) -> Result<Tensor> {
+    Ok(mask.eq(&mask.zeros_like()?)?)
+}
+
+/// How many rows a u8 mask marks.
+pub(super) fn count(mask: &Tensor) -> Result<usize> {
+    // u8 would overflow.
+    Ok(mask.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>()? as usize)
+}
+
+/// `(b, ..event)` -> `(b,)`: the sum over each event.
+pub(super) fn sum_events(values: &Tensor) -> Result<Tensor> {
+    Ok(if values.rank() == 1 { values.clone() } else { values.flatten_from(1)?.sum(1)? })
 }

@@ -21,21 +21,50 @@ use crate::{
 /// # Errors
 /// [`Error::Shape`] if the operands do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    linear_rows(x, weight, bias, rows(x))
+}
+
+/// [`linear`] that adds the bias to the first `biased` rows only: values and, behind them, tangents
+/// of one batch.
+///
+/// # Errors
+/// As [`linear`].
+pub(crate) fn linear_rows(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    biased: usize,
+) -> Result<Tensor> {
     check(x, weight, bias)?;
     let operands = [x, weight, bias.unwrap_or(weight)];
     if !fused(&operands) {
-        let rows = x.reshape((rows(x), weight.dims()[1]))?;
-        let y = rows.matmul(&weight.t()?)?.reshape(result(x, weight))?;
-        return Ok(match bias {
-            Some(bias) => y.broadcast_add(bias)?,
+        let flat = x.reshape((rows(x), weight.dims()[1]))?;
+        let y = flat.matmul(&weight.t()?)?;
+        let y = match bias {
+            Some(bias) => first_rows(&y, biased, |y| Ok(y.broadcast_add(bias)?))?,
             None => y,
-        });
+        };
+        return Ok(y.reshape(result(x, weight))?);
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let op = Affine { known: None, biased };
     Ok(match bias {
-        Some(bias) => apply3(Affine::default(), [&x, &weight, &bias.contiguous()?])?,
-        None => apply2(Affine::default(), [&x, &weight])?,
+        Some(bias) => apply3(op, [&x, &weight, &bias.contiguous()?])?,
+        None => apply2(op, [&x, &weight])?,
     })
+}
+
+/// `f` of the first rows, the others as they are.
+pub(super) fn first_rows(
+    x: &Tensor,
+    n: usize,
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let rows = x.dim(0)?;
+    if n >= rows {
+        return f(x);
+    }
+    Ok(Tensor::cat(&[f(&x.narrow(0, 0, n)?)?, x.narrow(0, n, rows - n)?], 0)?)
 }
 
 /// [`linear`] whose value is known already: records the graph and computes nothing.
@@ -70,7 +99,7 @@ pub fn linear_known(
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let known = value.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
-    let op = Affine { known: Some(known) };
+    let op = Affine { known: Some(known), biased: b };
     Ok(match bias {
         Some(bias) => apply3(op, [&x, &weight, &bias.contiguous()?])?,
         None => apply2(op, [&x, &weight])?,
@@ -108,10 +137,11 @@ fn result(x: &Tensor, weight: &Tensor) -> Vec<usize> {
     dims
 }
 
-#[derive(Default)]
 struct Affine {
     /// The value, if it was computed before, in parts.
     known: Option<Vec<Tensor>>,
+    /// Rows that the bias is added to, from the first on.
+    biased: usize,
 }
 
 impl Affine {
@@ -124,7 +154,7 @@ impl Affine {
     ) -> candle_core::Result<Vec<f32>> {
         match &self.known {
             Some(parts) => joined(parts),
-            None => Ok(Self::forward(x, weight, bias, axes)),
+            None => Ok(Self::forward(x, weight, bias.map(|bias| (bias, self.biased)), axes)),
         }
     }
 
@@ -132,13 +162,13 @@ impl Affine {
     fn forward(
         x: &[f32],
         weight: &[f32],
-        bias: Option<&[f32]>,
+        bias: Option<(&[f32], usize)>,
         [b, inner, out]: [usize; 3],
     ) -> Vec<f32> {
         let mut y = product(MatRef::new(x, b, inner), MatRef::new(weight, out, inner).t());
-        if let Some(bias) = bias {
+        if let Some((bias, biased)) = bias {
             let out = out.max(1);
-            y.par_chunks_mut((GRAIN / out).max(1) * out).for_each(|rows| {
+            y[..biased.min(b) * out].par_chunks_mut((GRAIN / out).max(1) * out).for_each(|rows| {
                 for row in rows.chunks_exact_mut(out) {
                     row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
                 }
@@ -269,7 +299,8 @@ impl CustomOp3 for Affine {
         let gb = if bias.track_op() {
             let out = bias.dim(0)?;
             Some(with_values([grad], |[gs]| {
-                Tensor::from_vec(column_sums(gs, out), out, bias.device())
+                let biased = &gs[..gs.len().min(self.biased * out)];
+                Tensor::from_vec(column_sums(biased, out), out, bias.device())
             })?)
         } else {
             None

@@ -11,6 +11,7 @@ mod conv;
 mod draw;
 mod gaussian;
 mod heads;
+mod importance;
 mod join;
 mod kernel;
 mod layer_norm;
@@ -21,9 +22,11 @@ mod norm;
 mod pool;
 mod resize;
 mod simd;
+mod stacked;
 #[cfg(test)]
 mod tests;
 mod update;
+mod upsampled;
 
 use std::cell::Cell;
 
@@ -33,20 +36,25 @@ use rayon::prelude::*;
 pub use activation::{elu, exp, leaky_relu, relu, scaled_sigmoid, sigmoid, silu, softplus, tanh};
 pub(crate) use add::sum_of_two;
 pub use add::{add, reshape};
+pub(crate) use conv::conv2d_rows;
 pub use conv::{Padding, conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d};
 pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
 pub use heads::sigmoid_gaussian_log_prob;
+pub use importance::self_normalised_mean;
 pub use join::join_channels;
 pub use kernel::inner_products;
 pub use layer_norm::layer_norm;
+pub(crate) use linear::linear_rows;
 pub use linear::{linear, linear_known};
 pub use log_add_exp::log_add_exp;
 pub use norm::{BatchMoments, Eps, NormOptions, batch_moments, normalise};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use resize::{avg_pool2, max_pool2, upsample2};
 pub use simd::vectorised;
+pub(crate) use stacked::{StackedActivation, stacked_activation};
 pub use update::{AdamStep, adam_step, running_average};
+pub use upsampled::upsample2_conv2d;
 
 /// Do the fused kernels apply?
 fn fused(tensors: &[&Tensor]) -> bool {

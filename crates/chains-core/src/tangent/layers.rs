@@ -5,74 +5,10 @@ use candle_core::{D, Tensor};
 use super::Dual;
 use crate::{
     error::Result,
-    ops::{self, BatchMoments, NormOptions, Padding},
+    ops::{self, BatchMoments, NormOptions},
 };
 
 impl Dual {
-    /// A linear map plus a bias: the tangent sees the map alone.
-    fn mapped(
-        &self,
-        bias: Option<&Tensor>,
-        map: impl Fn(&Tensor, Option<&Tensor>) -> Result<Tensor>,
-    ) -> Result<Self> {
-        Self::new(map(&self.value, bias)?, map(&self.tangent, None)?)
-    }
-
-    /// [`ops::linear`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if the operands do not fit.
-    pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        self.mapped(bias, |x, bias| ops::linear(x, weight, bias))
-    }
-
-    /// [`ops::conv2d`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if the operands do not fit.
-    pub fn conv2d(
-        &self,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        stride: usize,
-        padding: impl Into<Padding>,
-    ) -> Result<Self> {
-        let padding = padding.into();
-        self.mapped(bias, |x, bias| ops::conv2d(x, weight, bias, stride, padding))
-    }
-
-    /// [`ops::conv_transpose2d`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if the operands do not fit.
-    pub fn conv_transpose2d(
-        &self,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        stride: usize,
-        padding: usize,
-        output_padding: usize,
-    ) -> Result<Self> {
-        self.mapped(bias, |x, bias| {
-            ops::conv_transpose2d(x, weight, bias, stride, padding, output_padding)
-        })
-    }
-
-    /// [`ops::depthwise_conv2d`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if the operands do not fit.
-    pub fn depthwise_conv2d(
-        &self,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        stride: usize,
-        padding: impl Into<Padding>,
-    ) -> Result<Self> {
-        let padding = padding.into();
-        self.mapped(bias, |x, bias| ops::depthwise_conv2d(x, weight, bias, stride, padding))
-    }
-
     /// [`ops::normalise`]; with the batch's moments the direction moves them too.
     ///
     /// # Shapes
@@ -122,22 +58,6 @@ impl Dual {
             tangent = tangent.broadcast_mul(gain)?;
         }
         Self::new(value, tangent)
-    }
-
-    /// [`ops::upsample2`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] for another rank.
-    pub fn upsample2(&self) -> Result<Self> {
-        Self::new(ops::upsample2(&self.value)?, ops::upsample2(&self.tangent)?)
-    }
-
-    /// [`ops::avg_pool2`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] for another rank or if the result would be empty.
-    pub fn avg_pool2(&self) -> Result<Self> {
-        Self::new(ops::avg_pool2(&self.value)?, ops::avg_pool2(&self.tangent)?)
     }
 
     /// [`ops::max_pool2`] of values without NaN; the tangent is that of the first of equal maxima.

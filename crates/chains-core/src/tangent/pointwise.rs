@@ -25,26 +25,10 @@ impl Dual {
         self.pointwise(ops::relu(&self.value)?, &self.slope(0.0)?)
     }
 
-    /// [`ops::leaky_relu`].
-    ///
-    /// # Errors
-    /// Of the tensor library.
-    pub fn leaky_relu(&self, slope: f64) -> Result<Self> {
-        self.pointwise(ops::leaky_relu(&self.value, slope)?, &self.slope(slope)?)
-    }
-
     /// One where the value is positive, elsewhere `slope`; constant in pieces, so without a graph.
-    fn slope(&self, slope: f64) -> Result<Tensor> {
+    pub(super) fn slope(&self, slope: f64) -> Result<Tensor> {
         let value = self.value.detach();
         Ok(value.gt(0.0)?.to_dtype(value.dtype())?.affine(1.0 - slope, slope)?)
-    }
-
-    /// [`ops::softplus`].
-    ///
-    /// # Errors
-    /// Of the tensor library.
-    pub fn softplus(&self) -> Result<Self> {
-        self.pointwise(ops::softplus(&self.value)?, &ops::sigmoid(&self.value)?)
     }
 
     /// [`ops::silu`].
@@ -106,7 +90,8 @@ impl Dual {
     pub fn gaussian_log_prob(&self, mean: &Tensor, variance: &Tensor) -> Result<Self> {
         let value = ops::gaussian_log_prob(&self.value, mean, variance)?;
         let slope = (mean - &self.value)?.div(variance)?;
-        let tangent = Self::new(slope.mul(&self.tangent)?, self.tangent.clone())?.sum_event()?;
-        Self::new(value, tangent.value)
+        let along = slope.mul(&self.tangent)?;
+        let along = if along.rank() < 2 { along } else { along.flatten_from(1)?.sum(1)? };
+        Self::new(value, along)
     }
 }

@@ -3,18 +3,19 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::Dual;
+use super::{Dual, Jet, Signal, Stacked};
 use crate::{
     Error, Result,
     ops::{self, NormOptions},
     testing::{
-        assert_agrees, assert_close, assert_differences, evaluate, normal, on_devices, uniform,
-        values,
+        assert_agrees, assert_close, assert_differences, assert_thread_count_free, evaluate,
+        normal, on_devices, uniform, values,
     },
 };
 
 on_devices!(
     fused_tangents_equal_the_composed_path,
+    stacked_rows_are_those_of_a_dual,
     the_penalty_of_a_quadratic_energy_has_its_closed_form,
 );
 
@@ -72,7 +73,7 @@ const CASES: &[Case] = &[
         name: "transposed conv",
         x: &[2, 3, 3, 3],
         parameters: &[&[3, 2, 5, 5], &[2]],
-        map: |x, p| x.conv_transpose2d(&p[0], Some(&p[1]), 2, 2, 1),
+        map: |x, p| x.conv_transpose2d(&p[0], Some(&p[1]), [2, 2, 1]),
     },
     Case {
         name: "depthwise conv",
@@ -121,6 +122,13 @@ const CASES: &[Case] = &[
     Case { name: "sigmoid", x: &[3, 5], parameters: &[], map: |x, _| x.sigmoid() },
     Case { name: "tanh", x: &[3, 5], parameters: &[], map: |x, _| x.tanh() },
     Case { name: "exp", x: &[3, 5], parameters: &[], map: |x, _| x.exp() },
+    Case { name: "square", x: &[3, 5], parameters: &[], map: |x, _| x.square() },
+    Case {
+        name: "scaled and shifted",
+        x: &[3, 1, 4],
+        parameters: &[&[1, 2, 4], &[1, 2, 4]],
+        map: |x, p| x.shifted(&p[0])?.scaled(&p[1])?.square()?.sum_last(),
+    },
     Case { name: "log-sum-exp", x: &[3, 5], parameters: &[], map: |x, _| x.log_sum_exp() },
     Case {
         name: "Gaussian",
@@ -144,9 +152,9 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "parts",
-        x: &[4, 3],
+        x: &[3, 4],
         parameters: &[],
-        map: |x, _| Dual::cat(&[&x.narrow(0, 2, 2)?, x], 0)?.reshape((3, 6))?.tanh(),
+        map: |x, _| Dual::cat(&[&x.narrow(1, 2, 2)?, x], 1)?.reshape_event(&[2, 3])?.tanh(),
     },
 ];
 
@@ -260,5 +268,82 @@ fn the_penalty_of_a_quadratic_energy_has_its_closed_form(device: &Device) -> Res
 fn a_direction_of_another_shape_is_refused() -> Result<()> {
     let error = Dual::new(normal("a", (2, 3)), normal("b", (3, 2))).unwrap_err();
     assert!(matches!(error, Error::Shape { what: "tangent", .. }), "{error:?}");
+    Ok(())
+}
+
+/// Networks of every operation that a [`Jet`] passes, for points of three numbers.
+fn bent<S: Signal>(x: &S, p: &[Tensor], which: usize) -> Result<S> {
+    let h = x.linear(&p[0], Some(&p[1]))?;
+    let h = match which {
+        0 => h.softplus()?.add(&h)?,
+        1 => S::cat(&[&h.leaky_relu(0.2)?, &h.narrow(1, 1, 2)?], 1)?.square()?,
+        2 => h.square()?.affine(0.3, 0.1)?.softplus()?,
+        _ => h.shifted(&p[1])?.scaled(&p[1])?.softplus()?,
+    };
+    h.log_sum_exp()
+}
+
+#[test]
+fn jets_are_the_central_differences_of_the_value_and_differentiate() -> Result<()> {
+    const H: f64 = 1e-4;
+    let inputs =
+        [normal("x", (2, 3)), normal("v", (2, 3)), normal("weight", (4, 3)), normal("bias", 4)];
+    for which in 0..4 {
+        let at = |t: f64| -> Result<Tensor> {
+            bent(&(&inputs[0] + (&inputs[1] * t)?)?, &inputs[2..], which)
+        };
+        let jet = |i: &[Tensor]| bent(&Jet::along(i[0].clone(), i[1].clone())?, &i[2..], which);
+        let found = jet(&inputs)?;
+        assert_eq!(values(found.value()), values(&at(0.0)?));
+        let first = ((at(H)? - at(-H)?)? / (2.0 * H))?;
+        assert_close("first", &values(found.first()), &values(&first), 1e-6);
+        let second = (((at(H)? + at(-H)?)? - (at(0.0)? * 2.0)?)? / (H * H))?;
+        assert_close("second", &values(found.second()), &values(&second), 1e-5);
+        let both = |i: &[Tensor]| {
+            let jet = jet(i)?;
+            Ok((jet.first() + jet.second())?)
+        };
+        assert_differences("jet", &both, &inputs)?;
+    }
+    assert!(Jet::along(inputs[0].clone(), inputs[2].clone()).is_err());
+    Ok(())
+}
+
+/// A network of every operation that a [`Stacked`] does in its own way, for maps of two channels.
+fn stacked<S: Signal>(x: &S, p: &[Tensor], mask: &Tensor) -> Result<S> {
+    let h = x.conv2d(&p[0], Some(&p[1]), 1, 1)?.leaky_relu(0.2)?.masked(mask)?;
+    let h = h.conv2d(&p[2], Some(&p[3]), 2, 1)?.softplus()?.affine(0.7, 0.2)?.mean_space()?;
+    let h = S::cat(&[&h, &h.narrow(1, 0, 2)?.square()?], 1)?;
+    h.linear(&p[4], Some(&p[5]))?.shifted(&p[5])?.scaled(&p[5])?.log_sum_exp()
+}
+
+fn stacked_rows_are_those_of_a_dual(device: &Device) -> Result<()> {
+    let shapes: [&[usize]; 6] = [&[3, 2, 3, 3], &[3], &[4, 3, 3, 3], &[4], &[5, 6], &[5]];
+    let mut inputs = vec![uniform("x", (3, 2, 5, 5), -2.0, 1.9), normal("v", (2, 2, 5, 5))];
+    inputs.extend(shapes.iter().enumerate().map(|(i, s)| normal(&format!("p{i}"), *s)));
+    let mask = uniform("mask", (3, 3, 5, 5), 0.0, 2.0);
+    let same = |mask: &Tensor, like: &Tensor| -> Result<Tensor> {
+        Ok(mask.to_dtype(like.dtype())?.to_device(like.device())?)
+    };
+    let together = |i: &[Tensor]| {
+        let out = stacked(&Stacked::new(&i[0], &i[1])?, &i[2..], &same(&mask, &i[0])?)?;
+        Ok(Tensor::cat(&[out.values()?, out.tangents()?], 0)?)
+    };
+    let apart = |i: &[Tensor]| {
+        let mask = same(&mask, &i[0])?;
+        let dual = Dual::new(i[0].narrow(0, 0, 2)?, i[1].clone())?;
+        let dual = stacked(&dual, &i[2..], &mask.narrow(0, 0, 2)?)?;
+        let alone = stacked(&i[0].narrow(0, 2, 1)?, &i[2..], &mask.narrow(0, 2, 1)?)?;
+        Ok(Tensor::cat(&[dual.value(), &alone, dual.tangent()], 0)?)
+    };
+    let want = evaluate(&apart, &inputs, DType::F64, &Device::Cpu)?;
+    let got = evaluate(&together, &inputs, DType::F64, &Device::Cpu)?;
+    assert_close("values and tangents", &got.value, &want.value, 1e-12);
+    for (got, want) in got.grads.iter().zip(&want.grads) {
+        assert_close("gradients", got.as_ref().unwrap(), want.as_ref().unwrap(), 1e-11);
+    }
+    assert_agrees("stacked", &together, &inputs, device, 2e-5)?;
+    assert_thread_count_free("stacked", together, &inputs)?;
+    assert!(Stacked::new(&inputs[1], &inputs[0]).is_err());
     Ok(())
 }

@@ -4,4 +4,4 @@ mod event;
 mod state;
 
 pub use event::{Event, Observer};
-pub use state::{Progress, StateDir};
+pub use state::{Loaded, Parts, Progress, StateDir};

@@ -1,10 +1,12 @@
 //! Training state on disk: a directory a save, complete or absent.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -26,6 +28,34 @@ pub struct Progress<E> {
     pub extra: E,
 }
 
+/// The tensors of a state.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    /// Parameters and statistics.
+    pub store: &'a ParamStore,
+    /// The optimiser whose moments are saved.
+    pub adam: &'a Adam,
+    /// The weight average, if there is one.
+    pub average: Option<&'a WeightAverage>,
+    /// Whatever else the loop needs, by name: moments of further optimisers, persistent chains.
+    pub carried: &'a [(String, Tensor)],
+}
+
+/// What [`StateDir::load`] reads besides parameters and statistics.
+pub struct Loaded<E> {
+    /// The optimiser.
+    pub adam: Adam,
+    /// The weight average, if the training has one.
+    pub average: Option<WeightAverage>,
+    /// [`Parts::carried`].
+    pub carried: BTreeMap<String, Tensor>,
+    /// Everything else.
+    pub progress: Progress<E>,
+}
+
+/// What names of carried tensors begin with in the file.
+const CARRIED: &str = "carried.";
+
 /// A folder of saved states, `step-00001200/{state.safetensors, state.json}`.
 ///
 /// A state is written under a temporary name and renamed when it is complete, so that a kill at any
@@ -41,18 +71,13 @@ impl StateDir {
         Self { root: root.into() }
     }
 
-    /// Saves parameters, statistics, moments, weight average and `extra` after `update` updates.
+    /// Saves parameters, statistics, moments, weight average, carried tensors and `extra` after
+    /// `update` updates.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Checkpoint`] naming the file.
-    pub fn save<E: Serialize>(
-        &self,
-        update: usize,
-        store: &ParamStore,
-        adam: &Adam,
-        average: Option<&WeightAverage>,
-        extra: E,
-    ) -> Result<PathBuf> {
+    pub fn save<E: Serialize>(&self, update: usize, parts: Parts<'_>, extra: E) -> Result<PathBuf> {
+        let Parts { store, adam, average, carried } = parts;
         let target = self.root.join(format!("step-{update:08}"));
         let partial = self.root.join(format!("step-{update:08}.partial"));
         let io = |path: &Path| {
@@ -66,6 +91,9 @@ impl StateDir {
         let mut tensors = store.tensors();
         tensors.extend(adam.tensors());
         tensors.extend(average.map(WeightAverage::tensors).unwrap_or_default());
+        let named =
+            |(name, tensor): &(String, Tensor)| (format!("{CARRIED}{name}"), tensor.clone());
+        tensors.extend(carried.iter().map(named));
         checkpoint::save_tensors(&partial.join("state.safetensors"), &tensors, None)?;
         let progress = Progress { update, optimiser_steps: adam.steps(), extra };
         let json = partial.join("state.json");
@@ -116,7 +144,7 @@ impl StateDir {
         Ok(states)
     }
 
-    /// Reads a state into a store whose networks are built; returns the optimiser and the rest.
+    /// Reads a state into a store whose networks are built; returns everything else.
     /// `average` is the decay of the weight average, if the training has one.
     ///
     /// # Errors
@@ -126,7 +154,7 @@ impl StateDir {
         store: &ParamStore,
         config: AdamConfig,
         average: Option<f64>,
-    ) -> Result<(Adam, Option<WeightAverage>, Progress<E>)> {
+    ) -> Result<Loaded<E>> {
         let json = path.join("state.json");
         let bytes = fs::read(&json).map_err(|e| Error::io(&json, e))?;
         let progress: Progress<E> =
@@ -136,13 +164,19 @@ impl StateDir {
             })?;
         let file = path.join("state.safetensors");
         let all = checkpoint::load_tensors(&file, store.device())?;
-        let aside = |name: &str| name.starts_with("adam.") || name.starts_with("average.");
-        let (rest, parameters) = all.into_iter().partition(|(name, _)| aside(name));
+        let prefixes = ["adam.", "average.", CARRIED];
+        let aside = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let (rest, parameters): (BTreeMap<_, _>, _) =
+            all.into_iter().partition(|(name, _)| aside(name));
         store.assign(&file, &parameters)?;
         let adam = Adam::restore(config, progress.optimiser_steps, &rest, store)?;
         let average =
             average.map(|decay| WeightAverage::restore(decay, &rest, store)).transpose()?;
-        Ok((adam, average, progress))
+        let own = |(name, tensor): (String, Tensor)| {
+            Some((name.strip_prefix(CARRIED)?.to_owned(), tensor))
+        };
+        let carried = rest.into_iter().filter_map(own).collect();
+        Ok(Loaded { adam, average, carried, progress })
     }
 }
 
@@ -160,6 +194,10 @@ mod tests {
         Ok((store, Adam::new(AdamConfig::standard())))
     }
 
+    fn parts_of<'a>(store: &'a ParamStore, adam: &'a Adam) -> Parts<'a> {
+        Parts { store, adam, average: None, carried: &[] }
+    }
+
     fn update(store: &ParamStore, adam: &mut Adam) -> Result<Vec<f32>> {
         let loss = store.builder().get(3, "x")?.sqr()?.sum_all()?;
         adam.step(store, &loss.backward()?, 0.1)?;
@@ -173,14 +211,17 @@ mod tests {
         assert!(dir.latest()?.is_none());
         let (store, mut adam) = parts()?;
         update(&store, &mut adam)?;
-        dir.save(1, &store, &adam, None, "cursor")?;
+        let carried = [("chains".to_owned(), Tensor::new(&[0.5_f32, 2.0], &Device::Cpu)?)];
+        dir.save(1, Parts { carried: &carried, ..parts_of(&store, &adam) }, "cursor")?;
         let want = update(&store, &mut adam)?;
         let (other, _) = parts()?;
         let at = dir.latest()?.unwrap();
-        let (mut restored, _, progress) =
-            StateDir::load::<String>(&at, &other, AdamConfig::standard(), None)?;
+        let mut loaded = StateDir::load::<String>(&at, &other, AdamConfig::standard(), None)?;
+        let progress = &loaded.progress;
         assert_eq!((progress.update, progress.extra.as_str()), (1, "cursor"));
-        assert_eq!(update(&other, &mut restored)?, want);
+        assert_eq!(loaded.carried.len(), 1);
+        assert_eq!(loaded.carried["chains"].to_vec1::<f32>()?, [0.5, 2.0]);
+        assert_eq!(update(&other, &mut loaded.adam)?, want);
         Ok(())
     }
 
@@ -189,7 +230,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = StateDir::new(temp.path());
         let (store, adam) = parts()?;
-        let path = dir.save(1, &store, &adam, None, 7_u32)?;
+        let path = dir.save(1, parts_of(&store, &adam), 7_u32)?;
         let load =
             || StateDir::load::<u32>(&path, &store, AdamConfig::standard(), None).map(|_| ());
         load()?;
@@ -229,7 +270,7 @@ mod tests {
         let dir = StateDir::new(temp.path().join("states"));
         let (store, adam) = parts()?;
         for step in [1, 2, 3] {
-            dir.save(step, &store, &adam, None, ())?;
+            dir.save(step, parts_of(&store, &adam), ())?;
         }
         fs::create_dir(temp.path().join("states/step-00000009.partial")).unwrap();
         assert!(dir.latest()?.unwrap().ends_with("step-00000003"));

@@ -160,6 +160,8 @@ mod tests {
         close(Cloud::Moons.point([0.5, 0.9, 0.0], [0.0, 0.0]), [1.0, -1.2]);
         // First arm: turned clockwise by e / 4.
         close(Cloud::Pinwheel.point([0.0; 3], [0.0; 2]), [1.555_685_5, -1.256_917_9]);
+        // Third arm of VERA's formula in numpy, radial noise 1, tangential noise 2.
+        close(Cloud::Pinwheel.point([0.5, 0.0, 0.0], [1.0, 2.0]), [-2.606_171_8, 0.357_586_9]);
         // t = 3 pi / 2: t cos t = 0, t sin t = -t.
         close(Cloud::TwoSpirals.point([0.125, 0.0, 0.0], [0.0; 2]), [0.0, -PI / 2.0]);
         close(Cloud::TwoSpirals.point([0.625, 0.0, 0.0], [0.0; 2]), [0.0, PI / 2.0]);

@@ -119,6 +119,23 @@ const RINGS: [f64; 6] =
 const CIRCLES: [f64; 4] = [-6.957977081, -2.459307143, -17.802590995, -12.971672007];
 
 #[test]
+fn eight_gaussians_have_the_centres_and_the_noise_of_vera() {
+    let eight = Gaussians::eight();
+    assert_eq!(eight.components().len(), 8);
+    for (k, component) in eight.components().iter().enumerate() {
+        let angle = (45.0 * k as f64).to_radians();
+        let centre = [4.0 * angle.cos() / 1.414, 4.0 * angle.sin() / 1.414];
+        let distance = (component.mean[0] - centre[0]).hypot(component.mean[1] - centre[1]);
+        assert!(distance < 1e-12, "{k} {:?}", component.mean);
+        assert!((component.weight - 0.125).abs() < 1e-15);
+        let [[a, b], [c, d]] = component.covariance;
+        let variance = 0.25 / (1.414 * 1.414);
+        assert!((a - variance).abs() < 1e-15 && (d - variance).abs() < 1e-15);
+        assert!(b.abs() < 1e-15 && c.abs() < 1e-15);
+    }
+}
+
+#[test]
 fn scores_agree_with_central_differences() {
     let x = [[0.3, -0.7], [-1.2, 1.1], [0.02, 0.01], [2.1, 0.4]];
     for (name, density, _) in densities() {

@@ -2,12 +2,14 @@
 
 mod accumulator;
 
+use faer::Mat;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 pub use self::accumulator::MomentAccumulator;
 pub(crate) use self::accumulator::centred;
 use crate::{
     error::{Error, Result},
+    linear_algebra::symmetric_eigen,
     real::{Real, check_rows},
 };
 
@@ -87,6 +89,20 @@ impl Moments {
     pub fn width(&self) -> usize {
         self.mean.len()
     }
+
+    /// Eigenvalues of the covariance, the largest first, `(d,)`, and their unit eigenvectors as
+    /// columns, `(d, d)`. The sign of an eigenvector is that of the decomposition. Same bits for any
+    /// number of threads.
+    ///
+    /// # Errors
+    /// [`Error::Numerical`] if the iteration does not converge.
+    pub fn principal_components(&self) -> Result<(Array1<f64>, Array2<f64>)> {
+        let d = self.width();
+        let matrix = Mat::from_fn(d, d, |i, j| self.covariance[(i, j)]);
+        let (values, vectors) = symmetric_eigen(matrix.as_ref())?;
+        let values = values.into_iter().rev().collect();
+        Ok((values, Array2::from_shape_fn((d, d), |(i, j)| vectors[(i, d - 1 - j)])))
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +110,21 @@ mod tests {
     use ndarray::array;
 
     use super::*;
+
+    #[test]
+    fn principal_components_are_axes_by_their_variance() -> Result<()> {
+        // Eigenvalues 3 and 1 along (1, 1) and (1, -1).
+        let covariance = array![[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 0.5]];
+        let moments = Moments::new(array![0.0, 0.0, 0.0], covariance.clone(), 10)?;
+        let (values, axes) = moments.principal_components()?;
+        for (value, want) in values.iter().zip([3.0, 1.0, 0.5]) {
+            assert!((value - want).abs() < 1e-12, "{values}");
+        }
+        let back = axes.dot(&Array2::from_diag(&values)).dot(&axes.t());
+        assert!((&back - &covariance).iter().all(|gap| gap.abs() < 1e-12), "{back}");
+        assert!((axes[(0, 0)] * axes[(1, 0)] - 0.5).abs() < 1e-12, "{axes}");
+        Ok(())
+    }
 
     #[test]
     fn stored_moments_are_checked() -> Result<()> {

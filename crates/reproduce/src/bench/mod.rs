@@ -9,6 +9,7 @@ mod metrics;
 mod primitives;
 #[cfg(test)]
 mod tests;
+mod vera;
 mod walkback;
 
 use std::{
@@ -46,10 +47,14 @@ pub struct Workload {
 
 /// All workloads, in order.
 pub fn workloads() -> Vec<Workload> {
-    [infusion::workloads(), walkback::workloads(), metrics::workloads(), primitives::workloads()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        infusion::workloads(),
+        walkback::workloads(),
+        vera::workloads(),
+        metrics::workloads(),
+        primitives::workloads(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// What was measured of one workload.

@@ -7,6 +7,7 @@ mod list;
 mod models;
 mod reproduce;
 mod sample;
+mod vera;
 
 use std::{
     io::{ErrorKind, Write},

@@ -13,14 +13,14 @@ use chains_core::{
 use infusion::InfusionModel;
 use walkback::WalkbackModel;
 
-use super::device;
+use super::{device, vera::Vera};
 use crate::{
     error::{Error, Result},
     images::blocks,
 };
 
 /// The methods whose models can be opened.
-const METHODS: [&str; 2] = [infusion::METHOD, walkback::METHOD];
+const METHODS: [&str; 3] = [infusion::METHOD, walkback::METHOD, vera::METHOD];
 /// Chains that run together; memory depends on this, and so do the draws.
 const BLOCK: usize = 500;
 /// Chains that run together where they see each other in the moments of their batch, as in the
@@ -41,6 +41,14 @@ pub(super) struct Source {
 }
 
 /// A loaded model of any method.
+pub(super) enum Opened {
+    /// It generates by a learned chain.
+    Chain(Box<Model>),
+    /// An energy with its generator.
+    Vera(Box<Vera>),
+}
+
+/// A loaded model that generates by a learned chain.
 pub(super) enum Model {
     Infusion(InfusionModel),
     Walkback(WalkbackModel),
@@ -141,7 +149,7 @@ impl Model {
 
 impl Source {
     /// Loads the model; `config.json` decides the method.
-    pub(super) fn open(&self) -> Result<Model> {
+    pub(super) fn open(&self) -> Result<Opened> {
         let device = device(&self.device)?;
         let dir = resolve_model(&self.model, &hub_options(self.offline)).map_err(input)?;
         let method = read_header(&dir).map_err(input)?.method;
@@ -158,8 +166,15 @@ impl Source {
             return Err(Error::format(weights, reason));
         }
         Ok(match method.as_str() {
-            infusion::METHOD => Model::Infusion(InfusionModel::load(&dir, &device).map_err(input)?),
-            _ => Model::Walkback(WalkbackModel::load(&dir, &device).map_err(input)?),
+            infusion::METHOD => {
+                let model = InfusionModel::load(&dir, &device).map_err(input)?;
+                Opened::Chain(Box::new(Model::Infusion(model)))
+            }
+            vera::METHOD => Opened::Vera(Box::new(Vera::open(&dir, &device).map_err(input)?)),
+            _ => {
+                let model = WalkbackModel::load(&dir, &device).map_err(input)?;
+                Opened::Chain(Box::new(Model::Walkback(model)))
+            }
         })
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// `infusion`, `metrics`, or `all`
+    /// `infusion`, `walkback`, `vera`, `metrics`, or `all`
     paper: String,
     /// Experiment to run, repeatable; `all` for every one. Default: the headline ones
     #[arg(long = "experiment", value_name = "ID")]
@@ -31,7 +31,8 @@ pub(super) struct Args {
     /// cpu, cuda:N or metal
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Folder with data sets, searched before the repository's
+    /// Folder with data sets, searched before the repository's; for `vera --experiment tabular` it may
+    /// be a CSV file of your own, with --set label=COLUMN
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Run directory. Default: target/reproduce/PAPER/EXPERIMENT/SCALE-SEED; with several

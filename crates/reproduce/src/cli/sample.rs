@@ -10,13 +10,16 @@ use chains_core::{
 use image::RgbImage;
 
 use super::{
-    models::{Chains, Model, Source, input, positive, writable},
+    models::{Chains, Model, Opened, Source, input, positive, writable},
     print,
+    vera::Vera,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     observers::Progress,
+    results::write_atomic,
     sheet::{Sheet, read_mask, read_png, save_png},
+    vera::csv_line,
 };
 
 /// The largest value of a pixel as the models see it: integer / 256.
@@ -41,7 +44,7 @@ pub(super) struct Args {
     /// Root of all randomness
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The sheet to write
+    /// The sheet to write; of models of tables (vera) a .csv file
     #[arg(long, value_name = "FILE.png", default_value = "samples.png")]
     out: PathBuf,
     /// Show chains, one in a row, one step in a column, instead of their ends
@@ -58,10 +61,64 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<u8> {
     writable("--out", &args.out)?;
-    let model = args.source.open()?;
-    save_png(&picture(&args, &model)?, &args.out)?;
+    match args.source.open()? {
+        Opened::Chain(model) => save_png(&picture(&args, &model)?, &args.out)?,
+        Opened::Vera(vera) => generated(&args, &vera)?,
+    }
     print(&args.out.display().to_string());
     Ok(0)
+}
+
+/// Samples of the generator as a sheet, of tables as a CSV file. Those of a flow are its exact ones; its
+/// generator's go to a second file.
+fn generated(args: &Args, vera: &Vera) -> Result<()> {
+    let refused = [
+        ("--steps", args.steps.is_some(), "its generator runs no chain"),
+        ("--chain", args.chain, "its generator runs no chain"),
+        ("--inpaint", args.inpaint.is_some(), "its generator cannot be told what is known"),
+    ];
+    if let Some((option, _, reason)) = refused.iter().find(|(_, given, _)| *given) {
+        return Err(Error::Usage(format!("{option}: this model is one of vera, {reason}")));
+    }
+    let (n, seed) = (args.n.unwrap_or(64), Seed::new(args.seed).child("generate"));
+    let generated = vera.generated(n, seed.child("generator"))?;
+    match vera.exact(n, seed)? {
+        None => write(vera, &generated, &args.out),
+        Some(exact) => {
+            write(vera, &exact, &args.out)?;
+            let stem = args.out.file_stem().unwrap_or_default().to_string_lossy();
+            let ending = args.out.extension().unwrap_or_default().to_string_lossy();
+            let second = args.out.with_file_name(format!("{stem}-generator.{ending}"));
+            write(vera, &generated, &second)?;
+            print(&second.display().to_string());
+            Ok(())
+        }
+    }
+}
+
+/// A sheet of images, or a table.
+fn write(vera: &Vera, x: &Tensor, path: &Path) -> Result<()> {
+    let csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    match vera.image() {
+        None if !csv => Err(Error::Usage(format!(
+            "--out {}: this model is of tables; name a .csv file",
+            path.display()
+        ))),
+        Some([channels, height, width]) if !csv => {
+            let columns = (x.dims()[0] as f64).sqrt().ceil() as usize;
+            let images = vera.pixels().shown(&x.flatten_from(1)?)?;
+            let sheet = Sheet { columns, ..Sheet::new(channels, height, width) };
+            save_png(&sheet.render_tensor(&images)?, path)
+        }
+        _ => {
+            let mut text = csv_line(&vera.columns());
+            for row in vera.rows(x)? {
+                let cells: Vec<String> = row.iter().map(|v| format!("{v:.6}")).collect();
+                text += &csv_line(&cells);
+            }
+            write_atomic(path, text.as_bytes())
+        }
+    }
 }
 
 /// The means of the last step, as the paper shows them.

@@ -1,4 +1,7 @@
-use std::{cell::RefCell, fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use candle_core::Device;
 use chains_core::Seed;
@@ -6,19 +9,8 @@ use chains_core::Seed;
 use super::*;
 
 fn request(scale: Scale, data: Option<&Path>) -> Request {
-    Request {
-        scale,
-        seed: 0,
-        device: Device::Cpu,
-        device_name: "cpu".into(),
-        data: data.map(Path::to_owned),
-        offline: true,
-        root: Default::default(),
-        models: Default::default(),
-        resume: false,
-        overrides: Vec::new(),
-        trained: RefCell::default(),
-    }
+    let data = data.map(Path::to_owned);
+    Request { data, root: PathBuf::new(), ..crate::testing::request(scale, &[]) }
 }
 
 fn cut([train, validation, test]: [usize; 3]) -> Cut {

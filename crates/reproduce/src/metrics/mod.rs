@@ -6,7 +6,7 @@ mod classifier;
 mod floors;
 mod learner;
 mod settings;
-mod stacked;
+pub(crate) mod stacked;
 #[cfg(test)]
 mod tests;
 

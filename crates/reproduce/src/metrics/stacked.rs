@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Triples of digits.
-const CELLS: usize = 1000;
+pub(crate) const CELLS: usize = 1000;
 /// Stacked images that are classified together.
 const BLOCK: usize = 250;
 /// Standard deviations of the divergence that a perfect sampler may be off.
@@ -83,7 +83,7 @@ fn classify(run: &mut Run<'_>, judge: &Judge, set: &StackedMnist) -> Result<Vec<
 }
 
 /// Triples of digits in every cell: what stacked images of these digits are drawn from.
-fn cell_counts(digits: &ImageSet) -> Vec<u64> {
+pub(crate) fn cell_counts(digits: &ImageSet) -> Vec<u64> {
     let mut counts = [0_u64; 10];
     digits.labels.iter().for_each(|label| counts[usize::from(*label)] += 1);
     let of = |cell: usize| counts[cell / 100] * counts[cell / 10 % 10] * counts[cell % 10];

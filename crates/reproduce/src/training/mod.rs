@@ -3,11 +3,16 @@
 //! A method brings a [`Learner`]: its model, one update, what is followed, what is kept. The loop, its
 //! saved states and the place where they lie are the same for all.
 
+mod cells;
 mod place;
 mod session;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
+use candle_core::Tensor;
 use chains_core::{
     ParamStore, Seed,
     optim::{Adam, AdamConfig},
@@ -18,6 +23,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::cells::{Cell, Ticker, cells};
 use self::{
     place::{DONE_FILE, place, states},
     session::{Record, Session},
@@ -32,7 +38,7 @@ use crate::{
 
 /// Layout of training states and of what lies beside them; to be raised with every change after
 /// which older ones cannot go on.
-const STATE_FORMAT: u32 = 2;
+const STATE_FORMAT: u32 = 3;
 
 /// Weights of the best epoch so far.
 const BEST_FILE: &str = "best.safetensors";
@@ -80,12 +86,26 @@ pub trait Learner {
         Ok(Value::Null)
     }
 
-    /// Takes what [`Learner::carried`] gave when the state was saved.
+    /// Tensors that an exact resume needs besides parameters, optimiser and [`Learner::carried`]:
+    /// moments of further optimisers, persistent chains.
     ///
     /// # Errors
-    /// If it is something else.
-    fn restore(&mut self, _carried: Value) -> Result<()> {
+    /// Of the tensor library.
+    fn carried_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes what [`Learner::carried`] and [`Learner::carried_tensors`] gave when the state was saved.
+    ///
+    /// # Errors
+    /// If they are something else.
+    fn restore(&mut self, _carried: Value, _tensors: BTreeMap<String, Tensor>) -> Result<()> {
         Ok(())
+    }
+
+    /// The rate that is followed: of the plan, unless the learner has its own.
+    fn learning_rate(&self, _update: usize, planned: f64) -> f64 {
+        planned
     }
 
     /// Called in the folder of the training before the first update.
@@ -233,7 +253,7 @@ pub fn json<T: Serialize>(value: &T) -> Result<String> {
 /// `.models` beside it or up to two folders above, where a command with several experiments trains.
 ///
 /// # Errors
-/// Those of the learner; the last saved state stays. [`Error::Format`] if a file of a finished
+/// Those of the learner; the last saved state stays, and [`Error::Diverged`] names it. [`Error::Format`] if a file of a finished
 /// training is missing or damaged.
 pub fn train<L: Learner>(
     run: &mut Run<'_>,

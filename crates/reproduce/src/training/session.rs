@@ -9,7 +9,7 @@ use std::{
 use chains_core::{
     checkpoint,
     optim::{Adam, WeightAverage},
-    train::{Event, Observer, StateDir},
+    train::{Event, Loaded, Observer, Parts, StateDir},
 };
 use datasets::{Cursor, Shuffle};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -104,11 +104,11 @@ impl<'a, L: Learner> Session<'a, L> {
         let store = self.learner.store();
         match states(&self.dir).latest()? {
             Some(path) => {
-                let (adam, average, progress) =
-                    StateDir::load::<Extra<L::Epoch>>(&path, store, adam, decay)?;
+                let loaded = StateDir::load::<Extra<L::Epoch>>(&path, store, adam, decay)?;
+                let Loaded { adam, average, carried, progress } = loaded;
                 (self.adam, self.average) = (adam, average);
                 (self.update, self.extra) = (progress.update, progress.extra);
-                self.learner.restore(self.extra.carried.take())?;
+                self.learner.restore(self.extra.carried.take(), carried)?;
             }
             None => {
                 self.average = decay.map(|decay| WeightAverage::new(decay, store)).transpose()?;
@@ -117,7 +117,22 @@ impl<'a, L: Learner> Session<'a, L> {
         Ok(())
     }
 
+    /// The updates that are left, with saved states.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if something is no number: its update, and the last saved state, which is
+    /// from before.
     pub(super) fn run(&mut self, stage: &str, observer: &mut dyn Observer) -> Result<()> {
+        match self.updates(stage, observer) {
+            Err(Error::Chains(source)) if source.is_recoverable() => {
+                let state = states(&self.dir).latest()?;
+                Err(Error::Diverged { source, state: state.into() })
+            }
+            other => other,
+        }
+    }
+
+    fn updates(&mut self, stage: &str, observer: &mut dyn Observer) -> Result<()> {
         fs::create_dir_all(&self.dir).map_err(|e| Error::io(&self.dir, e))?;
         let mut batches = self.shuffle().resume(self.extra.cursor).map_err(usage)?;
         let per_epoch = batches.batches_per_epoch();
@@ -128,7 +143,8 @@ impl<'a, L: Learner> Session<'a, L> {
             self.learner.begin(&self.dir)?;
         }
         while self.update < total {
-            let rate = self.plan.learning_rate.at(self.update, total);
+            let planned = self.plan.learning_rate.at(self.update, total);
+            let rate = self.learner.learning_rate(self.update, planned);
             let loss = self.one_update(batches.next_batch(), rate)?;
             self.extra.cursor = batches.cursor();
             let step = self.update;
@@ -181,8 +197,10 @@ impl<'a, L: Learner> Session<'a, L> {
             return Err(chains_core::Error::NonFinite { what, step }.into());
         }
         self.extra.carried = self.learner.carried()?;
-        let average = self.average.as_ref();
-        let path = states(&self.dir).save(step, store, &self.adam, average, &self.extra)?;
+        let (adam, average) = (&self.adam, self.average.as_ref());
+        let carried = self.learner.carried_tensors()?;
+        let parts = Parts { store, adam, average, carried: &carried };
+        let path = states(&self.dir).save(step, parts, &self.extra)?;
         Ok(observer.observe(&Event::Saved { step, path: &path })?)
     }
 
@@ -205,3 +223,6 @@ impl<'a, L: Learner> Session<'a, L> {
         Ok(checkpoint::write_bytes_atomic(&self.dir.join(DONE_FILE), text.as_bytes())?)
     }
 }
+
+#[cfg(test)]
+mod tests;

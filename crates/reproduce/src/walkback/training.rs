@@ -1,6 +1,6 @@
 //! Trains the models of walkback experiments.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Tensor;
 use chains_core::{
@@ -267,7 +267,7 @@ impl<D: Examples> training::Learner for Walkback<'_, D> {
             .map_err(|error| Error::Usage(format!("moments of the ends: {error}")))
     }
 
-    fn restore(&mut self, carried: Value) -> Result<()> {
+    fn restore(&mut self, carried: Value, _: BTreeMap<String, Tensor>) -> Result<()> {
         self.state.ends = serde_json::from_value(carried)
             .map_err(|error| Error::Usage(format!("moments of the ends: {error}")))?;
         Ok(())

@@ -20,6 +20,9 @@ const MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 const ZIP: &[u8] = b"PK\x03\x04";
 /// Longest name in an archive.
 const LONGEST: usize = 4096;
+/// How deep dictionaries may lie in each other, and how many values they may hold.
+const DEEPEST: usize = 16;
+const MOST: usize = 1 << 20;
 
 /// Where values are.
 #[derive(Debug)]
@@ -33,8 +36,8 @@ pub(super) enum Archive {
 type Entries = BTreeMap<String, Entry>;
 
 impl Archive {
-    /// Reads the pickle of a file.
-    pub(super) fn open(path: &Path) -> Result<(Self, Entries)> {
+    /// Reads the pickle of a file, whose dictionary holds tensors alone or is `nested`.
+    pub(super) fn open(path: &Path, nested: bool) -> Result<(Self, Entries)> {
         let fail = |error| Error::io(path, error);
         let mut file = File::open(path).map_err(fail)?;
         if !file.metadata().map_err(fail)?.is_file() {
@@ -44,9 +47,9 @@ impl Archive {
         (&mut file).take(2 + MAGIC.len() as u64).read_to_end(&mut head).map_err(fail)?;
         file.rewind().map_err(fail)?;
         let found = if head.starts_with(ZIP) {
-            zipped(file)
+            zipped(file, nested)
         } else if head.get(2..) == Some(MAGIC) {
-            streamed(file)
+            streamed(file, nested)
         } else {
             Err("not a file of `torch.save`: neither an archive nor a stream of it".to_owned())
         };
@@ -96,7 +99,7 @@ fn member(archive: &mut Zip, name: &str, limit: u64) -> Refusal<Vec<u8>> {
     Ok(bytes)
 }
 
-fn zipped(file: File) -> Refusal<(Archive, Entries)> {
+fn zipped(file: File, nested: bool) -> Refusal<(Archive, Entries)> {
     let mut archive = archive(file)?;
     let mut folders = Vec::new();
     for name in archive.file_names() {
@@ -115,18 +118,18 @@ fn zipped(file: File) -> Refusal<(Archive, Entries)> {
     }
     // Stored as it is, not packed: no longer than the file.
     let bytes = member(&mut archive, &format!("{folder}/data.pkl"), u64::MAX)?;
-    let mut machine = Machine::default();
+    let mut machine = if nested { Machine::lenient() } else { Machine::default() };
     let mut from = Counted { inner: &bytes[..], at: 0 };
     let object = machine.run(&mut from).map_err(at("data.pkl, "))?;
-    Ok((Archive::Zip { folder }, entries(&machine, &object)?))
+    Ok((Archive::Zip { folder }, entries(&machine, object, nested)?))
 }
 
 /// Four pickles (magic number, protocol, properties of the system, the object), a fifth with the
 /// keys of all storages, and these in that order, each after its number of values.
-fn streamed(file: File) -> Refusal<(Archive, Entries)> {
+fn streamed(file: File, nested: bool) -> Refusal<(Archive, Entries)> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let mut from = Counted { inner: BufReader::new(file), at: 0 };
-    let mut machine = Machine::default();
+    let mut machine = if nested { Machine::lenient() } else { Machine::default() };
     let mut next = |machine: &mut Machine| machine.run(&mut from).map_err(at(""));
     next(&mut machine)?;
     next(&mut machine)?;
@@ -138,7 +141,7 @@ fn streamed(file: File) -> Refusal<(Archive, Entries)> {
         return Err("the values are not little-endian".to_owned());
     }
     let object = next(&mut machine)?;
-    let entries = entries(&machine, &object)?;
+    let entries = entries(&machine, object, nested)?;
     let keys = next(&mut machine)?;
     let sizes: BTreeMap<&str, usize> =
         entries.values().map(|entry| (&*entry.storage.key, entry.storage.element.size())).collect();
@@ -164,8 +167,13 @@ fn at(what: &'static str) -> impl Fn((u64, String)) -> String {
     move |(at, reason)| format!("{what}byte {at}: {reason}")
 }
 
-/// The tensors of a dictionary; a name that is given twice keeps the last, as in Python.
-fn entries(machine: &Machine, object: &Value) -> Refusal<Entries> {
+/// The tensors of a dictionary.
+fn entries(machine: &Machine, object: Value, nested: bool) -> Refusal<Entries> {
+    if nested { all_entries(machine, object) } else { flat_entries(machine, &object) }
+}
+
+/// Those of a dictionary of tensors; a name that is given twice keeps the last, as in Python.
+fn flat_entries(machine: &Machine, object: &Value) -> Refusal<Entries> {
     let mut entries = Entries::new();
     for (key, value) in machine.pairs(object)? {
         match (key, value) {
@@ -174,6 +182,50 @@ fn entries(machine: &Machine, object: &Value) -> Refusal<Entries> {
             }
             (Value::Text(name), _) => return Err(format!("`{name}` is no tensor")),
             _ => return Err("a name that is no text".to_owned()),
+        }
+    }
+    Ok(entries)
+}
+
+/// Those of dictionaries and lists within each other, names joined by dots; other values are passed
+/// over.
+fn all_entries(machine: &Machine, object: Value) -> Refusal<Entries> {
+    let mut entries = Entries::new();
+    let mut open = vec![(String::new(), object, 0)];
+    let mut seen = 0;
+    while let Some((name, value, depth)) = open.pop() {
+        seen += 1;
+        // A list may hold itself.
+        if seen > MOST || depth > DEEPEST || name.len() > LONGEST {
+            return Err(format!("`{name:.80}`: dictionaries too deep or too many"));
+        }
+        let inner = |key: String| match name.as_str() {
+            "" => key,
+            outer => format!("{outer}.{key}"),
+        };
+        match value {
+            Value::Tensor(entry) => {
+                let before = entries.insert(name.clone(), Entry::clone(&entry));
+                if before.is_some() {
+                    return Err(format!("`{name}` is given twice"));
+                }
+            }
+            Value::Dict(_) => {
+                for (key, value) in machine.pairs(&value)? {
+                    let key = match key {
+                        Value::Text(key) => key.to_string(),
+                        Value::Int(key) => key.to_string(),
+                        _ => continue,
+                    };
+                    open.push((inner(key), value.clone(), depth + 1));
+                }
+            }
+            Value::List(_) => {
+                for (at, value) in machine.items(&value)?.iter().enumerate() {
+                    open.push((inner(at.to_string()), value.clone(), depth + 1));
+                }
+            }
+            _ => {}
         }
     }
     Ok(entries)

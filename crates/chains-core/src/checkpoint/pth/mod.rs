@@ -55,7 +55,22 @@ impl PthFile {
     /// [`Error::Checkpoint`](crate::Error::Checkpoint) with the byte of the pickle for anything else,
     /// [`Error::Io`](crate::Error::Io) if the file cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        let (archive, entries) = Archive::open(path)?;
+        Self::opened(path, false)
+    }
+
+    /// Opens a file whose object holds tensors in dictionaries and lists within each other, as a
+    /// training saves its whole state. Names are the keys joined by dots, places in lists count from 0;
+    /// whatever is no tensor is passed over.
+    ///
+    /// # Errors
+    /// As [`PthFile::open`]; [`Error::Checkpoint`](crate::Error::Checkpoint) for two tensors of one
+    /// name, and for dictionaries too deep or too many.
+    pub fn open_nested(path: &Path) -> Result<Self> {
+        Self::opened(path, true)
+    }
+
+    fn opened(path: &Path, nested: bool) -> Result<Self> {
+        let (archive, entries) = Archive::open(path, nested)?;
         for (name, entry) in &entries {
             entry.check().map_err(|reason| refuse(path, format!("tensor `{name}`: {reason}")))?;
         }

@@ -59,9 +59,16 @@ pub(super) struct Machine {
     notes: HashMap<u32, Value>,
     lists: Vec<Vec<Value>>,
     dicts: Vec<Vec<(Value, Value)>>,
+    /// Objects of unknown functions are taken for values that no tensor needs.
+    lenient: bool,
 }
 
 impl Machine {
+    /// A machine that passes over what it does not know, as the state of a training holds it.
+    pub(super) fn lenient() -> Self {
+        Self { lenient: true, ..Self::default() }
+    }
+
     /// Runs one pickle; the value that it leaves, or the byte at which it is refused and why.
     pub(super) fn run<R: Read>(&mut self, from: &mut Counted<R>) -> Result<Value, (u64, String)> {
         // Each pickle of a stream starts afresh.
@@ -163,6 +170,7 @@ impl Machine {
                 let target = self.pop()?;
                 match target {
                     Value::List(at) => self.lists[at].extend(items),
+                    Value::Other if self.lenient => {}
                     other => return Err(format!("items are added to {}", name(&other))),
                 }
                 Ok(target)
@@ -229,8 +237,10 @@ impl Machine {
 
     /// Adds keys and values in turn.
     fn set(&mut self, target: Value, items: Vec<Value>) -> Refusal<Value> {
-        let Value::Dict(at) = target else {
-            return Err(format!("keys are set in {}", name(&target)));
+        let at = match target {
+            Value::Dict(at) => at,
+            Value::Other if self.lenient => return Ok(target),
+            _ => return Err(format!("keys are set in {}", name(&target))),
         };
         if !items.len().is_multiple_of(2) {
             return Err("a key without a value".to_owned());
@@ -260,8 +270,10 @@ impl Machine {
 
     /// The few functions that a state dictionary needs.
     fn call(&mut self, function: &Value, arguments: &Value) -> Refusal<Value> {
-        let Value::Global(function) = function else {
-            return Err(format!("a call of {}", name(function)));
+        let function = match function {
+            Value::Global(function) => function,
+            Value::Other if self.lenient => return Ok(Value::Other),
+            _ => return Err(format!("a call of {}", name(function))),
         };
         let arguments = self.items(arguments)?;
         match (&**function, arguments) {
@@ -295,6 +307,7 @@ impl Machine {
                     stride: sizes(stride)?,
                 })))
             }
+            _ if self.lenient => Ok(Value::Other),
             (function, _) => {
                 Err(format!("a call of `{}`, or not as a tensor needs it", dotted(function)))
             }

@@ -66,6 +66,59 @@ fn both_layouts_give_every_tensor_in_its_own_order() -> Result<()> {
     Ok(())
 }
 
+/// A training's state in both layouts, by `tests/fixtures/nested_state.py`.
+const NESTED: [(&str, &[u8]); 2] = [
+    ("archive", include_bytes!("../../../tests/fixtures/nested_archive.pth")),
+    ("stream", include_bytes!("../../../tests/fixtures/nested_stream.pth")),
+];
+
+#[test]
+fn the_state_of_a_training_gives_the_tensors_of_all_its_dictionaries() -> Result<()> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("state.pth");
+    for (layout, bytes) in NESTED {
+        // Counters, lists of numbers and objects of unknown classes are no state dictionary.
+        refused(bytes, "");
+        fs::write(&path, bytes).unwrap();
+        let file = PthFile::open_nested(&path)?;
+        let names: Vec<_> = file.shapes().map(|(name, _)| name).collect();
+        let want = [
+            "history.1",
+            "model.g.g.last.bias",
+            "model.g.logsigma",
+            "model.logp_net.logp_net.linear.weight",
+            "optimizer.state.0.exp_avg",
+            "optimizer.state.1.exp_avg",
+        ];
+        assert_eq!(names, want, "{layout}");
+        let read = |name: &str| Ok::<_, Error>(values(&file.read(name, &Device::Cpu)?.unwrap()));
+        assert_eq!(read("model.logp_net.logp_net.linear.weight")?, [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(read("model.g.logsigma")?, [-4.5]);
+        assert_eq!(read("optimizer.state.1.exp_avg")?, [0.25, 0.5]);
+        assert_eq!(read("history.1")?, [7.0]);
+    }
+    // A flat dictionary is one of one level.
+    for (_, bytes) in FILES {
+        fs::write(&path, bytes).unwrap();
+        let names =
+            |file: &PthFile| file.shapes().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        let [flat, nested] = [PthFile::open(&path)?, PthFile::open_nested(&path)?];
+        assert_eq!(names(&flat), names(&nested));
+    }
+    Ok(())
+}
+
+#[test]
+fn dictionaries_that_hold_themselves_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("state.pth");
+    // d = {}; d["d"] = d, noted as 0.
+    let object = b"\x80\x02}q\x00X\x01\x00\x00\x00dh\x00s.";
+    fs::write(&path, stream(object, b"\x80\x02].")).unwrap();
+    let text = PthFile::open_nested(&path).unwrap_err().to_string();
+    assert!(text.contains("too deep"), "{text}");
+}
+
 #[test]
 fn a_name_that_is_not_there_gives_nothing() -> Result<()> {
     let dir = TempDir::new().unwrap();

@@ -6,7 +6,7 @@ use super::{Gaussian, normals};
 use crate::{
     Result, Seed,
     chain::{Kernel, Step, check_kernel},
-    mcmc::{Adapted, Hmc, StepSizeRule},
+    mcmc::{Adapted, Hmc, Mala, ProportionalRule, StepSizeAdaptation, StepSizeRule, StepSized},
     testing::{assert_close, values, vector},
 };
 
@@ -111,6 +111,91 @@ fn unusable_rules_are_named() -> Result<()> {
         let kernel = Hmc::new(Gaussian([1.0]), 5, 0.45)?;
         let text = Adapted::new(kernel, rule).map(|_| ()).unwrap_err().to_string();
         assert!(text.contains(&format!("`{field}`")), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_proportional_rules_are_those_of_vera() {
+    assert_eq!(ProportionalRule::vera_hmc(), ProportionalRule { rate: 0.02, target: 0.67 });
+    assert_eq!(ProportionalRule::vera_mala(), ProportionalRule { rate: 0.02, target: 0.57 });
+    let text = serde_json::to_string(&ProportionalRule::vera_mala()).unwrap();
+    assert_eq!(text, r#"{"rate":0.02,"target":0.57}"#);
+}
+
+#[test]
+fn a_proportional_step_follows_the_share_of_the_batch() -> Result<()> {
+    let rule = ProportionalRule { rate: 0.1, target: 0.6 };
+    let (step, kept) = (vector(&[0.5; 4]), vector(&[0.6; 4]));
+    // Three of four: 0.5 + 0.1 (0.75 - 0.6) 0.5; then none: 0.5075 - 0.1 * 0.6 * 0.5075.
+    let (step, kept) = rule.update(&step, &kept, &Tensor::new(&[1_u8, 1, 0, 1], &Device::Cpu)?)?;
+    assert_close("steps", &values(&step), &[0.5075; 4], 1e-15);
+    assert_eq!(values(&kept), [0.75; 4]);
+    let (step, kept) = rule.update(&step, &kept, &Tensor::new(&[0_u8; 4], &Device::Cpu)?)?;
+    assert_close("steps", &values(&step), &[0.477_05; 4], 1e-15);
+    assert_eq!(values(&kept), [0.0; 4]);
+    assert!((rule.next(rule.next(0.5, 0.75), 0.0) - 0.477_05).abs() < 1e-15);
+    let error = rule.update(&step, &kept, &Tensor::new(&[1_u8], &Device::Cpu)?).unwrap_err();
+    assert!(error.to_string().contains("accepted chains"), "{error}");
+    Ok(())
+}
+
+/// Mean acceptance over 200 transitions after 400 of adaptation; the step sizes stay equal.
+fn settled<K: StepSized>(kernel: K, rule: ProportionalRule) -> Result<f64> {
+    let kernel = Adapted::new(kernel, rule)?;
+    let mut state = kernel.init(normals("start", (300, 10)))?;
+    let (mut noise, mut rate) = (Seed::new(0).child("adapt").host_noise(), 0.0);
+    for index in 0..600 {
+        state = kernel.step(&state, Step::at(index), &mut noise)?.0;
+        if index >= 400 {
+            rate += values(&state.acceptance)[0] / 200.0;
+        }
+    }
+    let steps = values(kernel.kernel().step_size(&state.state));
+    assert!(steps.iter().all(|step| step.to_bits() == steps[0].to_bits()));
+    Ok(rate)
+}
+
+#[test]
+fn the_acceptance_settles_at_the_target_of_the_proportional_rules() -> Result<()> {
+    for begin in [0.2, 1.0] {
+        let rate = settled(Mala::new(Gaussian([1.0; 10]), begin)?, ProportionalRule::vera_mala())?;
+        assert!((rate - 0.57).abs() < 0.03, "MALA from {begin}: {rate}");
+        // Of several frequencies: on one alone acceptance comes back at a half period.
+        let variances = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+        let kernel = Hmc::new(Gaussian(variances), 5, begin)?;
+        let rate = settled(kernel, ProportionalRule::vera_hmc())?;
+        assert!((rate - 0.67).abs() < 0.03, "HMC from {begin}: {rate}");
+    }
+    Ok(())
+}
+
+#[test]
+fn either_rule_keeps_the_contract_with_either_kernel() -> Result<()> {
+    fn check<K: StepSized + Clone>(kernel: &K) -> Result<()> {
+        for dtype in [DType::F32, DType::F64] {
+            let start = normals("start", (6, 2)).to_dtype(dtype)?;
+            check_kernel(&Adapted::new(kernel.clone(), RULE)?, &start, Seed::new(4))?;
+            let rule = ProportionalRule::vera_mala();
+            check_kernel(&Adapted::new(kernel.clone(), rule)?, &start, Seed::new(4))?;
+        }
+        Ok(())
+    }
+    check(&Mala::new(Gaussian([1.0, 9.0]), 0.4)?)?;
+    check(&Hmc::new(Gaussian([1.0, 9.0]), 5, 0.45)?)
+}
+
+#[test]
+fn unusable_proportional_rules_are_named() -> Result<()> {
+    for value in [0.0, 1.0, -0.1, f64::NAN] {
+        for (field, rule) in [
+            ("rate", ProportionalRule { rate: value, target: 0.5 }),
+            ("target", ProportionalRule { rate: 0.02, target: value }),
+        ] {
+            let kernel = Mala::new(Gaussian([1.0]), 0.4)?;
+            let text = Adapted::new(kernel, rule).map(|_| ()).unwrap_err().to_string();
+            assert!(text.contains(&format!("`{field}`")), "{text}");
+        }
     }
     Ok(())
 }

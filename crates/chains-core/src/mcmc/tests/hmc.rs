@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Gamma, Gaussian, Quartic, assert_mean, assert_moments, normals};
+use super::{Gamma, Gaussian, Quartic, assert_covariance, assert_mean, assert_moments, normals};
 use crate::{
     Result, Seed,
     chain::{Clamped, Kernel, Schedule, Step, StepSchedule, chain, check_kernel},
@@ -135,6 +135,39 @@ fn the_law_is_kept_where_half_of_the_proposals_are_rejected() -> Result<()> {
         assert_moments("kept", &draw.state.position, &[(0.0, 1.0)])?;
     }
     assert!(accepted > 0.3 && accepted < 0.8, "{accepted}");
+    Ok(())
+}
+
+#[test]
+fn the_posterior_of_a_linear_generator_is_recovered() -> Result<()> {
+    // U(z) = |z|^2 / 2 + |x - W z - mu|^2 / (2 sigma^2): covariance (I + W'W / sigma^2)^-1, mean
+    // covariance W'(x - mu) / sigma^2.
+    const W: [[f64; 2]; 3] = [[0.8, -0.3], [0.2, 0.6], [-0.5, 0.4]];
+    const CENTRED: [f64; 3] = [1.1, -0.4, 0.7];
+    const SIGMA: f64 = 0.5;
+    struct Posterior;
+    impl Energy for Posterior {
+        fn energy(&self, z: &Tensor) -> Result<Tensor> {
+            let generator = Tensor::new(&W, z.device())?.t()?.contiguous()?;
+            let residual = z.matmul(&generator)?.broadcast_sub(&vector(&CENTRED))?;
+            let misfit = (residual.sqr()?.sum(1)? * (0.5 / (SIGMA * SIGMA)))?;
+            Ok((misfit + (z.sqr()?.sum(1)? * 0.5)?)?)
+        }
+    }
+    let dot = |i: usize, j: usize| W.iter().map(|row| row[i] * row[j]).sum::<f64>();
+    let scale = 1.0 / (SIGMA * SIGMA);
+    let [a, b, c] = [1.0 + scale * dot(0, 0), scale * dot(0, 1), 1.0 + scale * dot(1, 1)];
+    let det = a * c - b * b;
+    let covariance = [[c / det, -b / det], [-b / det, a / det]];
+    let pull = [0, 1].map(|i| scale * (0..3).map(|k| W[k][i] * CENTRED[k]).sum::<f64>());
+    let mean = covariance.map(|row| row[0] * pull[0] + row[1] * pull[1]);
+    for seed in 0..3 {
+        // Near a quarter period of both frequencies, 2.3 and 1.6; half a period would forget nothing.
+        let kernel = Hmc::new(Posterior, 5, 0.15)?;
+        let start = Tensor::zeros((CHAINS, 2), DType::F64, &Device::Cpu)?;
+        let last = run(&kernel, start, &StepSchedule { len: 25 }, seed)?;
+        assert_covariance("posterior", &last.position, mean, covariance)?;
+    }
     Ok(())
 }
 

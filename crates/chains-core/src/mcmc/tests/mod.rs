@@ -2,7 +2,12 @@
 
 mod adapt;
 mod hmc;
+mod langevin;
+mod mala;
 mod metropolis;
+mod replay;
+
+use std::cell::Cell;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
@@ -16,6 +21,50 @@ impl<const D: usize> Energy for Gaussian<D> {
     fn energy(&self, x: &Tensor) -> Result<Tensor> {
         let weights = Tensor::new(&self.0.map(|v| 0.5 / v), x.device())?.to_dtype(x.dtype())?;
         Ok(x.sqr()?.broadcast_mul(&weights)?.sum(1)?)
+    }
+}
+
+/// `N(0, covariance)` in two dimensions, its gradient written out.
+#[derive(Clone, Copy)]
+struct Correlated;
+
+impl Correlated {
+    const COVARIANCE: [[f64; 2]; 2] = [[1.0, 0.9], [0.9, 1.5]];
+
+    /// Exact samples from the lower triangular root of the covariance.
+    fn samples(n: usize, seed: Seed) -> Result<Tensor> {
+        let [[a, b], [_, c]] = Self::COVARIANCE;
+        let root = [[a.sqrt(), 0.0], [b / a.sqrt(), (c - b * b / a).sqrt()]];
+        let free = seed.host_noise().normal(&(n, 2).into(), DType::F64, &Device::Cpu)?;
+        Ok(free.matmul(&Tensor::new(&root, &Device::Cpu)?.t()?)?)
+    }
+}
+
+impl Energy for Correlated {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.energy_and_grad(x)?.0)
+    }
+
+    fn energy_and_grad(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let [[a, b], [_, c]] = Self::COVARIANCE;
+        let scale = 1.0 / (a * c - b * b);
+        let precision = [[c * scale, -b * scale], [-b * scale, a * scale]];
+        let grad = x.matmul(&Tensor::new(&precision, x.device())?.to_dtype(x.dtype())?)?;
+        Ok(((x.mul(&grad)?.sum(1)? * 0.5)?, grad))
+    }
+}
+
+/// An energy that counts its gradients.
+struct Counted<E>(E, Cell<usize>);
+
+impl<E: Energy> Energy for Counted<E> {
+    fn energy(&self, _: &Tensor) -> Result<Tensor> {
+        panic!("the energy alone is not needed")
+    }
+
+    fn energy_and_grad(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.1.set(self.1.get() + 1);
+        self.0.energy_and_grad(x)
     }
 }
 
@@ -62,5 +111,21 @@ fn assert_moments(what: &str, rows: &Tensor, want: &[(f64, f64)]) -> Result<()> 
         let squares: Vec<f64> = x.iter().map(|x| (x - mean).powi(2)).collect();
         assert_mean(&format!("{what}, variance {column}"), &squares, variance);
     }
+    Ok(())
+}
+
+/// Asserts mean and covariance of independent rows of two columns.
+#[track_caller]
+fn assert_covariance(
+    what: &str,
+    rows: &Tensor,
+    mean: [f64; 2],
+    covariance: [[f64; 2]; 2],
+) -> Result<()> {
+    let variances = [0, 1].map(|i| (mean[i], covariance[i][i]));
+    assert_moments(what, rows, &variances)?;
+    let [x, y] = [values(&rows.narrow(1, 0, 1)?), values(&rows.narrow(1, 1, 1)?)];
+    let products: Vec<f64> = x.iter().zip(&y).map(|(x, y)| (x - mean[0]) * (y - mean[1])).collect();
+    assert_mean(&format!("{what}, covariance"), &products, covariance[0][1]);
     Ok(())
 }

@@ -95,7 +95,13 @@ pub(super) fn image_gradient(
     if let Some(mirror) = g.mirror() {
         // Its columns are as many as the maps; without it, as many as the channels of the image.
         if g.map[0] <= 2 * g.image[0] {
-            return forward(&mirror, map, &mirrored(weight, g), bias, false);
+            return forward(
+                &mirror,
+                map,
+                &mirrored(weight, g),
+                bias.map(|bias| (bias, usize::MAX)),
+                false,
+            );
         }
     }
     let g = &g.flattened();

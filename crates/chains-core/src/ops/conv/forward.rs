@@ -26,13 +26,13 @@ const DEPTH: usize = 256;
 /// Most vectors of a panel of copied patches, and most values of each.
 const BLOCK: [usize; 2] = [18, 320];
 
-/// The convolution: `(b, o, oh, ow)` from images, weight `(o, c, kh, kw)` and bias `(o,)`; without
-/// its negative part if `rectify`.
+/// The convolution: `(b, o, oh, ow)` from images, weight `(o, c, kh, kw)` and bias `(o,)`, which is
+/// added to the maps of so many images; without its negative part if `rectify`.
 pub(super) fn forward(
     g: &Geometry,
     image: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    bias: Option<(&[f32], usize)>,
     rectify: bool,
 ) -> Vec<f32> {
     let g = g.flattened();
@@ -56,7 +56,7 @@ struct Layer<'a> {
     offsets: Vec<usize>,
     image: &'a [f32],
     weight: &'a [f32],
-    bias: Option<&'a [f32]>,
+    bias: Option<(&'a [f32], usize)>,
     rectify: bool,
 }
 
@@ -90,7 +90,7 @@ impl Layer<'_> {
                 let known = patch_product(out, weights, patchwork, parts, i > 0);
                 debug_assert!(known, "patches read in place without a kernel for it");
             }
-            self.write(rows, channel, (tile, VECTORS * LANES), pieces);
+            self.write(rows, [first, channel], (tile, VECTORS * LANES), pieces);
         }
     }
 
@@ -153,7 +153,7 @@ impl Layer<'_> {
                     i > 0,
                 );
             }
-            self.write(rows, channel, (tile, wide * LANES), found);
+            self.write(rows, [first, channel], (tile, wide * LANES), found);
         }
     }
 
@@ -170,11 +170,12 @@ impl Layer<'_> {
         padded(&self.g, &self.patches, self.image, (images, 0..self.g.image[0]), buffer)
     }
 
-    /// Appends pieces of a tile, a row for each channel from `channel` on, to the maps.
+    /// Appends pieces of a tile, a row for each channel from `channel` on, to the maps of the images
+    /// from `first` on.
     fn write(
         &self,
         rows: &mut Rows<'_>,
-        channel: usize,
+        [first, channel]: [usize; 2],
         (tile, stride): (&[f32], usize),
         pieces: &[Piece],
     ) {
@@ -182,8 +183,10 @@ impl Layer<'_> {
             #[inline(always)]
             || {
                 for (i, values) in tile.chunks_exact(stride).enumerate() {
-                    let shift = self.bias.map_or(0.0, |bias| bias[channel + i]);
+                    let (shift, biased) =
+                        self.bias.map_or((0.0, 0), |(bias, biased)| (bias[channel + i], biased));
                     for Piece { image, lane, len } in pieces {
+                        let shift = if first + image < biased { shift } else { 0.0 };
                         let values = &values[*lane..lane + len];
                         if self.rectify {
                             rows.append([*image, i], values, |x| rectified(x + shift));

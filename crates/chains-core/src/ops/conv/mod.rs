@@ -14,7 +14,7 @@ use self::{
     geometry::Geometry,
     op::{Convolution, Kind},
 };
-use super::{fused, relu};
+use super::{fused, linear::first_rows, relu};
 use crate::error::{Error, Result};
 
 /// Zeros around an image, as many on either side of an axis; `1` and `[1, 1]` are the same.
@@ -56,7 +56,22 @@ pub fn conv2d(
     stride: usize,
     padding: impl Into<Padding>,
 ) -> Result<Tensor> {
-    direct(Kind::Dense, x, weight, bias, (stride, padding.into()))
+    direct(Kind::Dense, x, (weight, bias, usize::MAX), (stride, padding.into()))
+}
+
+/// [`conv2d`] that adds the bias to the maps of the first `biased` images only: values and, behind
+/// them, tangents of one batch.
+///
+/// # Errors
+/// As [`conv2d`].
+pub(crate) fn conv2d_rows(
+    x: &Tensor,
+    weight: &Tensor,
+    (bias, biased): (Option<&Tensor>, usize),
+    stride: usize,
+    padding: Padding,
+) -> Result<Tensor> {
+    direct(Kind::Dense, x, (weight, bias, biased), (stride, padding))
 }
 
 /// [`relu`] of [`conv2d`] in one pass: layers whose normalisation is folded into the weight.
@@ -73,14 +88,13 @@ pub fn conv2d_relu(
     stride: usize,
     padding: impl Into<Padding>,
 ) -> Result<Tensor> {
-    direct(Kind::Rectified, x, weight, bias, (stride, padding.into()))
+    direct(Kind::Rectified, x, (weight, bias, usize::MAX), (stride, padding.into()))
 }
 
 fn direct(
     kind: Kind,
     x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
+    (weight, bias, biased): (&Tensor, Option<&Tensor>, usize),
     (stride, padding): (usize, Padding),
 ) -> Result<Tensor> {
     let what = kind.title();
@@ -92,9 +106,10 @@ fn direct(
     check_bias(what, bias, out)?;
     let geometry = Geometry::direct(what, [b, c, h, w], out, [kh, kw], (stride, padding))?;
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
-        return Convolution { kind, geometry }.apply(x, weight, bias);
+        return Convolution { kind, geometry, biased: biased.min(b) }.apply(x, weight, bias);
     }
-    let y = composed(&geometry, x, weight, bias, 1)?;
+    let y = composed(&geometry, x, weight, None, 1)?;
+    let y = first_rows(&y, biased, |y| with_bias(y.clone(), bias))?;
     if let Kind::Rectified = kind { relu(&y) } else { Ok(y) }
 }
 
@@ -128,7 +143,7 @@ pub fn conv_transpose2d(
     let settings = [stride, padding, output_padding];
     let geometry = Geometry::transposed(WHAT, [b, c, h, w], out, [kh, kw], settings)?;
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
-        return Convolution { kind: Kind::Transposed, geometry }.apply(x, weight, bias);
+        return Convolution { kind: Kind::Transposed, geometry, biased: b }.apply(x, weight, bias);
     }
     let y = x.conv_transpose2d(weight, padding, output_padding, stride, 1)?;
     with_bias(y, bias)
@@ -159,7 +174,7 @@ pub fn depthwise_conv2d(
     let settings = (stride, padding.into());
     let geometry = Geometry::direct(WHAT, [b, c, h, w], c, [kh, kw], settings)?;
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
-        return Convolution { kind: Kind::Depthwise, geometry }.apply(x, weight, bias);
+        return Convolution { kind: Kind::Depthwise, geometry, biased: b }.apply(x, weight, bias);
     }
     composed(&geometry, x, weight, bias, c)
 }

@@ -36,6 +36,8 @@ impl Kind {
 pub(super) struct Convolution {
     pub(super) kind: Kind,
     pub(super) geometry: Geometry,
+    /// Images whose maps the bias is added to, from the first on; others only of [`Kind::Dense`].
+    pub(super) biased: usize,
 }
 
 impl Convolution {
@@ -55,8 +57,11 @@ impl Convolution {
     fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> (CpuStorage, Shape) {
         let g = &self.geometry;
         let (y, shape) = match self.kind {
-            Kind::Dense => (forward(g, x, weight, bias, false), g.map_shape()),
-            Kind::Rectified => (forward(g, x, weight, bias, true), g.map_shape()),
+            Kind::Dense | Kind::Rectified => {
+                let rectify = matches!(self.kind, Kind::Rectified);
+                let bias = bias.map(|bias| (bias, self.biased));
+                (forward(g, x, weight, bias, rectify), g.map_shape())
+            }
             Kind::Transposed => (dense::image_gradient(g, x, weight, bias), g.image_shape()),
             Kind::Depthwise => (depthwise::forward(g, x, weight, bias), g.map_shape()),
         };
@@ -162,7 +167,10 @@ impl CustomOp3 for Convolution {
         let (gx, gw) = self.backward(x, weight, grad)?;
         let gb = if bias.track_op() {
             let (_, c, h, w) = grad.dims4()?;
-            let sums = with_values([grad], |[gs]| Ok(dense::channel_sums(gs, [c, h * w])))?;
+            let sums = with_values([grad], |[gs]| {
+                let biased = &gs[..gs.len().min(self.biased * c * h * w)];
+                Ok(dense::channel_sums(biased, [c, h * w]))
+            })?;
             Some(Tensor::from_vec(sums, c, bias.device())?)
         } else {
             None

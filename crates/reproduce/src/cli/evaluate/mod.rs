@@ -2,6 +2,7 @@
 
 mod model;
 mod pair;
+mod vera;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,9 @@ What a PATH can be:
 Metrics, those with a star by default:
   a model           lower-bound* importance-sampling bits-per-dim* parzen*; of 28x28 digits mnist-fid
                     classifier-score. Without a density: parzen* mnist-fid* classifier-score*
+  of vera           accuracy* ece* of labelled examples, log-likelihood* of normalised models, and with
+                    --reference, the in-distribution examples, auroc* of three scores: log density,
+                    largest probability, minus the length of the log density's gradient
   inception         fid* kid* prdc* inception-score* mmd energy-distance nearest-accuracy
   mnist             mnist-fid* kid* prdc* classifier-score* mmd energy-distance nearest-accuracy;
                     of stacked digits modes*
@@ -46,6 +50,8 @@ Settings, for --set:
 
 Examples:
   cargo xtask evaluate checkpoints/infusion-mnist --metric parzen
+  cargo xtask evaluate RUN/checkpoints/model --data new.csv --scores scores.csv
+  cargo xtask evaluate RUN/checkpoints/model --data odd.csv --reference usual.csv --metric auroc
   cargo xtask evaluate --reference datasets/mnist:test --samples out/digits --json scores.json
   cargo xtask evaluate --reference real.npy --samples generated.npy --metric mmd
   cargo xtask evaluate --reference cifar10:train --save-statistics cifar10-train.safetensors
@@ -80,7 +86,8 @@ pub(super) struct Args {
     /// stand for the reference later on
     #[arg(long, value_name = "FILE")]
     save_statistics: Option<PathBuf>,
-    /// Folder with data sets for a model, searched before the repository's
+    /// Folder with data sets for a model, searched before the repository's; for a model of vera the
+    /// table or the folder of images that it scores
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// cpu, cuda:N or metal
@@ -92,6 +99,9 @@ pub(super) struct Args {
     /// Root of all randomness
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Write the scores of every example to this .csv file: of models of vera
+    #[arg(long, value_name = "FILE")]
+    scores: Option<PathBuf>,
     /// Write {"metrics": [...]} to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -104,9 +114,13 @@ pub(super) fn run(args: Args) -> Result<u8> {
     if let Some(path) = &args.json {
         writable("--json", path)?;
     }
+    if let Some(path) = &args.scores {
+        writable("--scores", path)?;
+    }
     let paths = args.reference.is_some() || args.samples.is_some();
     match &args.model {
-        Some(model) if paths => Err(Error::Usage(format!(
+        // What a reference is to a model depends on the model.
+        Some(model) if args.samples.is_some() => Err(Error::Usage(format!(
             "evaluate takes a model (here `{model}`), or --reference and --samples, and not both"
         ))),
         Some(model) => {
@@ -118,6 +132,9 @@ pub(super) fn run(args: Args) -> Result<u8> {
                 )));
             }
             model::run(model, &args)
+        }
+        None if args.scores.is_some() => {
+            Err(Error::Usage("--scores goes with a model, which gives the scores".into()))
         }
         None if paths => pair::run(&args),
         None => Err(Error::Usage(

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Args, device, print, root};
 use crate::{
     arrays::rows,
-    cli::models::{Chains, Model, Source},
+    cli::models::{Chains, Model, Opened, Source},
     data,
     digits::{self, View, classifier_score, halves, mnist_fid},
     error::{Error, Result},
@@ -92,7 +92,22 @@ pub(super) fn run(model: &str, args: &Args) -> Result<u8> {
         overrides: args.overrides.clone(),
         trained: RefCell::default(),
     };
-    let metrics = measure(args, &request, &source.open()?)?;
+    let model = match source.open()? {
+        Opened::Vera(vera) => return super::vera::run(&vera, args, &request),
+        Opened::Chain(model) => model,
+    };
+    for (option, given) in
+        [("--reference", args.reference.is_some()), ("--scores", args.scores.is_some())]
+    {
+        if given {
+            return Err(Error::Usage(format!(
+                "evaluate takes a model (here `{}`), or --reference and --samples, and not both; {option} \
+                 beside a model is for energies (vera)",
+                source.model
+            )));
+        }
+    }
+    let metrics = measure(args, &request, &model)?;
     metrics.iter().try_for_each(Metric::validate)?;
     if let Some(path) = &args.json {
         save_metrics(path, &metrics)?;

@@ -1,6 +1,8 @@
-use std::{cell::RefCell, fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use candle_core::Device;
 use chains_core::schedule::InfusionRate;
 use datasets::ImageSet;
 use infusion::ModelConfig;
@@ -12,19 +14,8 @@ use crate::{registry::Experiment, request::Scale, results::Results, run::execute
 const SETS: [Set; 3] = [Set::Cifar10, Set::CelebA, Set::Tfd];
 
 fn request(scale: Scale, data: Option<&Path>, overrides: &[(&str, &str)]) -> Request {
-    Request {
-        scale,
-        seed: 0,
-        device: Device::Cpu,
-        device_name: "cpu".into(),
-        data: data.map(Path::to_owned),
-        offline: true,
-        root: Default::default(),
-        models: Default::default(),
-        resume: false,
-        overrides: overrides.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
-        trained: RefCell::default(),
-    }
+    let data = data.map(Path::to_owned);
+    Request { data, root: PathBuf::new(), ..crate::testing::request(scale, overrides) }
 }
 
 fn experiment(id: &str) -> &'static Experiment {

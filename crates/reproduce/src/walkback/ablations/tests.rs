@@ -1,10 +1,14 @@
 use walkback::{Objective, TrainConfig, Updates};
 
 use super::{
-    super::plane::tests::{experiment, request, smoke},
+    super::{PAPER, plane::tests::experiment},
     settings::{DigitSettings, Settings},
 };
-use crate::{error::Error, request::Scale};
+use crate::{
+    error::Error,
+    request::Scale,
+    testing::{request, smoke},
+};
 
 #[test]
 fn the_papers_settings_build_the_recorded_operator_of_digits() {
@@ -17,7 +21,7 @@ fn the_papers_settings_build_the_recorded_operator_of_digits() {
 #[test]
 fn both_rhythms_make_the_same_walks() {
     let dir = tempfile::tempdir().unwrap();
-    let results = smoke("updates-and-norms", &[], dir.path());
+    let results = smoke(&PAPER, "updates-and-norms", &[], dir.path());
     for name in ["online", "accumulated", "online_per_step_norm", "online_shared_norm"] {
         for what in ["own_score", "walkback_score", "lower_bound_test", "energy_distance_samples"] {
             let name = format!("{what}_spiral_{name}");
@@ -38,7 +42,7 @@ fn both_rhythms_make_the_same_walks() {
 #[test]
 fn all_targets_and_effects_are_trained_and_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let results = smoke("targets", &[], dir.path());
+    let results = smoke(&PAPER, "targets", &[], dir.path());
     for set in ["spiral", "digits"] {
         for name in ["walkback", "self_reconstruct", "full_bound"] {
             assert!(results.metric(&format!("own_score_{set}_{name}")).is_some(), "{set} {name}");
@@ -47,7 +51,7 @@ fn all_targets_and_effects_are_trained_and_shown() {
     let report = std::fs::read_to_string(dir.path().join("targets/report.md")).unwrap();
     assert!(report.contains("is not the method"));
     assert!(dir.path().join("targets/samples/digits.png").is_file());
-    let results = smoke("temperature-effects", &[], dir.path());
+    let results = smoke(&PAPER, "temperature-effects", &[], dir.path());
     for name in ["variance", "root", "deviation"] {
         assert!(results.metric(&format!("median_distance_{name}")).is_some(), "{name}");
     }

@@ -1,6 +1,8 @@
-use std::{cell::RefCell, fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use candle_core::Device;
 use walkback::{ModelConfig, OperatorConfig, ReconstructionError};
 
 use super::{super::PAPER, chains::selection, *};
@@ -9,19 +11,8 @@ use crate::{registry::Experiment, request::Scale, results::Results, run::execute
 const MODELS: [Model; 4] = [Model::Cifar10, Model::Cifar10Bound, Model::Svhn, Model::CelebA];
 
 fn request(scale: Scale, data: Option<&Path>, overrides: &[(&str, &str)]) -> Request {
-    Request {
-        scale,
-        seed: 0,
-        device: Device::Cpu,
-        device_name: "cpu".into(),
-        data: data.map(Path::to_owned),
-        offline: true,
-        root: Default::default(),
-        models: Default::default(),
-        resume: false,
-        overrides: overrides.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
-        trained: RefCell::default(),
-    }
+    let data = data.map(Path::to_owned);
+    Request { data, root: PathBuf::new(), ..crate::testing::request(scale, overrides) }
 }
 
 fn experiment(id: &str) -> &'static Experiment {

@@ -1,51 +1,17 @@
-use std::{
-    cell::RefCell,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
-use candle_core::Device;
 use walkback::{ModelConfig, TrainConfig};
 
 use super::{super::PAPER, mixture::MixtureSettings, *};
 use crate::{
     error::Error,
     registry::Experiment,
-    request::{Request, Scale},
-    results::Results,
-    run::execute,
+    request::Scale,
+    testing::{request, smoke},
 };
-
-pub(in crate::walkback) fn request(scale: Scale, overrides: &[(&str, &str)]) -> Request {
-    Request {
-        scale,
-        seed: 0,
-        device: Device::Cpu,
-        device_name: "cpu".into(),
-        data: None,
-        offline: true,
-        root: Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned(),
-        models: PathBuf::new(),
-        resume: false,
-        overrides: overrides.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
-        trained: RefCell::default(),
-    }
-}
 
 pub(in crate::walkback) fn experiment(id: &str) -> &'static Experiment {
     PAPER.experiments.iter().find(|e| e.id == id).unwrap()
-}
-
-/// Runs an experiment at smoke; everything that is checked there must hold.
-pub(in crate::walkback) fn smoke(id: &str, overrides: &[(&str, &str)], out: &Path) -> Results {
-    let mut request = request(Scale::Smoke, overrides);
-    request.models = out.join("models");
-    let results = execute(&request, &PAPER, experiment(id), &out.join(id)).unwrap();
-    for check in &results.checks {
-        assert!(check.passed, "{id}: {}: {}", check.name, check.detail);
-    }
-    assert!(!results.checks.is_empty());
-    results
 }
 
 #[test]
@@ -83,7 +49,7 @@ fn narrow_layers_begin_with_sums_of_the_published_size() {
 fn chains_on_the_curves_are_drawn_and_scored() {
     let dir = tempfile::tempdir().unwrap();
     for id in ["spiral", "circle"] {
-        let results = smoke(id, &[], dir.path());
+        let results = smoke(&PAPER, id, &[], dir.path());
         for name in [
             "median_distance_samples",
             "median_distance_start",
@@ -106,14 +72,15 @@ fn chains_on_the_curves_are_drawn_and_scored() {
         assert!(dir.path().join(id).join("checkpoints/model/model.safetensors").is_file());
     }
     let again = tempfile::tempdir().unwrap();
-    let (first, second) = (smoke("spiral", &[], dir.path()), smoke("spiral", &[], again.path()));
+    let (first, second) =
+        (smoke(&PAPER, "spiral", &[], dir.path()), smoke(&PAPER, "spiral", &[], again.path()));
     assert_eq!(first.metrics, second.metrics);
 }
 
 #[test]
 fn extra_steps_have_a_panel_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
-    smoke("circle", &[("extra_steps", "3")], dir.path());
+    smoke(&PAPER, "circle", &[("extra_steps", "3")], dir.path());
     let svg = fs::read_to_string(dir.path().join("circle/plots/cooling.svg")).unwrap();
     assert!(svg.contains("3 more at T = 1"));
     assert_eq!(svg.matches("<circle").count(), 7 * 50);
@@ -122,7 +89,7 @@ fn extra_steps_have_a_panel_of_their_own() {
 #[test]
 fn every_training_of_the_mixture_is_another_one() {
     let dir = tempfile::tempdir().unwrap();
-    let results = smoke("mixture", &[("repetitions", "2")], dir.path());
+    let results = smoke(&PAPER, "mixture", &[("repetitions", "2")], dir.path());
     let mut found = Vec::new();
     for kind in ["per_step", "shared", "none"] {
         for repetition in 0..2 {

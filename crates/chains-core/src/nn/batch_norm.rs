@@ -1,0 +1,201 @@
+//! Batch normalisation with PyTorch's names, and whose moments it uses.
+
+use candle_core::Tensor;
+use candle_nn::{Init, VarBuilder};
+
+use crate::{
+    error::{Error, Result},
+    ops::{self, BatchMoments, NormOptions},
+    params::ParamStore,
+};
+
+/// Added to the variance, PyTorch's default.
+const EPS: f64 = 1e-5;
+/// Weight of a batch in the running moments, PyTorch's default.
+const MOMENTUM: f64 = 0.1;
+
+/// Which moments the batch norms of one forward pass use, one entry for each layer in the order in
+/// which they are met.
+#[derive(Clone, Debug)]
+pub enum BatchNormMoments {
+    /// Those of each layer's own input; what was found is kept here, with the number of elements
+    /// behind each.
+    Batch(Vec<(BatchMoments, usize)>),
+    /// Those found in an earlier pass over another batch, as constants; the number counts layers.
+    Fixed(Vec<(BatchMoments, usize)>, usize),
+    /// The running ones of evaluation.
+    Running,
+}
+
+impl BatchNormMoments {
+    /// Each batch its own, none found yet.
+    pub fn batch() -> Self {
+        Self::Batch(Vec::new())
+    }
+
+    /// The same as constants for another pass; running moments stay what they are.
+    #[must_use]
+    pub fn fixed(self) -> Self {
+        match self {
+            Self::Batch(found) | Self::Fixed(found, _) => Self::Fixed(found, 0),
+            Self::Running => Self::Running,
+        }
+    }
+
+    /// What the pass found.
+    pub fn found(&self) -> &[(BatchMoments, usize)] {
+        match self {
+            Self::Batch(found) | Self::Fixed(found, _) => found,
+            Self::Running => &[],
+        }
+    }
+}
+
+/// `y = weight (x - mean) / sqrt(variance + 1e-5) + bias` for every channel.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running: BatchMoments,
+    relu: bool,
+}
+
+impl BatchNorm {
+    /// Asks `vb` for `weight` (begun at 1), `bias` (0), `running_mean` (0) and `running_var` (1), each
+    /// `(channels,)`; with `relu` a ReLU follows.
+    ///
+    /// # Errors
+    /// If the builder holds tensors of other shapes.
+    pub fn new(channels: usize, relu: bool, vb: VarBuilder<'_>) -> Result<Self> {
+        let get = |name, value| vb.get_with_hints(channels, name, Init::Const(value));
+        // Views: they show what is stored later, too.
+        let stored = |name, value| get(name, value)?.detach().reshape((1, channels));
+        let running = BatchMoments {
+            mean: stored("running_mean", 0.0)?,
+            variance: stored("running_var", 1.0)?,
+        };
+        Ok(Self { weight: get("weight", 1.0)?, bias: get("bias", 0.0)?, running, relu })
+    }
+
+    /// `(b, channels, ..space)` -> the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `x` does not fit, [`Error::Config`] if fixed moments are those of a pass
+    /// with fewer layers.
+    pub fn forward(&self, x: &Tensor, moments: &mut BatchNormMoments) -> Result<Tensor> {
+        let channels = self.weight.elem_count();
+        if x.rank() < 2 || x.dims()[1] != channels {
+            let (expected, got) = (format!("(b, {channels}, ..)"), x.dims().to_vec());
+            return Err(Error::Shape { what: "batch norm", expected, got });
+        }
+        let grouped = ops::reshape(x, [&[1], x.dims()].concat())?;
+        let used = match moments {
+            BatchNormMoments::Batch(found) => {
+                let here = ops::batch_moments(&grouped)?;
+                found.push((here.clone(), x.elem_count() / channels));
+                here
+            }
+            BatchNormMoments::Fixed(found, next) => {
+                let Some((here, _)) = found.get(*next) else {
+                    let reason = format!("moments of {} layers, more are asked for", found.len());
+                    return Err(Error::Config { field: "batch norm", reason });
+                };
+                *next += 1;
+                here.clone()
+            }
+            BatchNormMoments::Running => self.running.clone(),
+        };
+        let row = |t: &Tensor| ops::reshape(t, (1, channels));
+        let batch = matches!(moments, BatchNormMoments::Batch(_));
+        let options = NormOptions { batch, relu: self.relu };
+        let gains = [&row(&self.weight)?, &row(&self.bias)?];
+        ops::reshape(&ops::normalise(&grouped, &used, gains, EPS, options)?, x.shape().clone())
+    }
+
+    /// Moves the running moments of the layer that was built at `prefix` of `store` a tenth of the way
+    /// to those of a batch of `count` elements a channel; the variance unbiased, as PyTorch has it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such layer.
+    pub fn follow(
+        store: &ParamStore,
+        prefix: &str,
+        (moments, count): &(BatchMoments, usize),
+    ) -> Result<()> {
+        let unbiased = *count as f64 / count.saturating_sub(1).max(1) as f64;
+        for (leaf, now, scale) in
+            [("running_mean", &moments.mean, 1.0), ("running_var", &moments.variance, unbiased)]
+        {
+            let Some(var) = store.get(&format!("{prefix}.{leaf}")) else {
+                let reason = format!("no variable {prefix}.{leaf}");
+                return Err(Error::Config { field: "batch norm", reason });
+            };
+            let now = (now.reshape(var.shape())? * (MOMENTUM * scale))?;
+            var.set(&((var.as_detached_tensor() * (1.0 - MOMENTUM))? + now)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::{
+        Seed,
+        testing::{assert_close, normal, values},
+    };
+
+    fn store() -> ParamStore {
+        ParamStore::new(Seed::new(0), DType::F64, &Device::Cpu)
+    }
+
+    #[test]
+    fn a_batch_is_standardised_and_fixed_moments_are_those_of_another_batch() -> Result<()> {
+        let store = store();
+        let norm = BatchNorm::new(3, false, store.builder().pp("bn"))?;
+        let (x, other) = (normal("x", (40, 3, 2)), normal("other", (7, 3, 2)));
+        let mut moments = BatchNormMoments::batch();
+        let y = norm.forward(&x, &mut moments)?;
+        let wide = |t: &Tensor| t.reshape((1, 3, 1));
+        let mean = x.mean((0, 2))?;
+        let variance = x.broadcast_sub(&wide(&mean)?)?.sqr()?.mean((0, 2))?;
+        let with = |t: &Tensor| -> Result<Tensor> {
+            let deviation = wide(&(&variance + EPS)?)?.sqrt()?;
+            Ok(t.broadcast_sub(&wide(&mean)?)?.broadcast_div(&deviation)?)
+        };
+        assert_close("batch", &values(&y), &values(&with(&x)?), 1e-12);
+        assert_eq!(moments.found()[0].1, 80);
+        let mut fixed = moments.fixed();
+        let y = norm.forward(&other, &mut fixed)?;
+        assert_close("fixed", &values(&y), &values(&with(&other)?), 1e-12);
+        let message = norm.forward(&other, &mut fixed).unwrap_err().to_string();
+        assert!(message.contains("1 layers"), "{message}");
+        Ok(())
+    }
+
+    #[test]
+    fn running_moments_go_a_tenth_of_the_way_and_are_unbiased() -> Result<()> {
+        let store = store();
+        let norm = BatchNorm::new(2, true, store.builder().pp("bn"))?;
+        let x = normal("x", (5, 2));
+        let mut moments = BatchNormMoments::batch();
+        norm.forward(&x, &mut moments)?;
+        BatchNorm::follow(&store, "bn", &moments.found()[0])?;
+        let mean = x.mean(0)?;
+        let variance = (x.broadcast_sub(&mean)?.sqr()?.sum(0)? / 4.0)?;
+        let get = |name: &str| values(store.get(name).unwrap().as_tensor());
+        assert_close("mean", &get("bn.running_mean"), &values(&(mean * 0.1)?), 1e-12);
+        let want = ((variance * 0.1)? + 0.9)?;
+        assert_close("variance", &get("bn.running_var"), &values(&want), 1e-12);
+        // The layer sees what is stored.
+        let y = norm.forward(&x, &mut BatchNormMoments::Running)?;
+        let mean = store.get("bn.running_mean").unwrap().as_detached_tensor();
+        let var = store.get("bn.running_var").unwrap().as_detached_tensor();
+        let want = x.broadcast_sub(&mean)?.broadcast_div(&(var + EPS)?.sqrt()?)?.relu()?;
+        assert_close("evaluation", &values(&y), &values(&want), 1e-12);
+        assert!(BatchNorm::follow(&store, "other", &moments.found()[0]).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::Init;
+use chains_core::{ParamStore, Seed, optim::AdamConfig, schedule::LearningRate};
+
+use super::*;
+use crate::training::UpdateAt;
+
+/// A number that walks by a momentum which is a tensor beside the optimiser.
+struct Walk {
+    store: ParamStore,
+    momentum: Tensor,
+    breaks: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Place(usize, f64);
+
+impl Followed for Place {
+    fn epoch(&self) -> usize {
+        self.0
+    }
+
+    fn values(&self) -> Vec<(&'static str, f64)> {
+        vec![("place", self.1)]
+    }
+}
+
+impl Walk {
+    fn new(breaks: Option<usize>) -> Self {
+        let store = ParamStore::new(Seed::new(0), DType::F32, &Device::Cpu);
+        store.builder().get_with_hints(1, "x", Init::Const(4.0)).unwrap();
+        let momentum = Tensor::new(&[0.5_f32], &Device::Cpu).unwrap();
+        Self { store, momentum, breaks }
+    }
+
+    fn place(&self) -> f32 {
+        self.store.get("x").unwrap().to_vec1::<f32>().unwrap()[0]
+    }
+}
+
+impl Learner for Walk {
+    type Epoch = Place;
+
+    fn store(&self) -> &ParamStore {
+        &self.store
+    }
+
+    fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
+        if self.breaks == Some(at.update) {
+            let (what, step) = ("loss", at.update);
+            return Err(chains_core::Error::NonFinite { what, step }.into());
+        }
+        let x = self.store.builder().get(1, "x")?;
+        let loss = (&x * &self.momentum)?.sqr()?.sum_all()?;
+        adam.step(&self.store, &loss.backward()?, at.learning_rate)?;
+        self.momentum = ((&self.momentum * 0.9)? + (self.store.builder().get(1, "x")? * 0.1)?)?;
+        self.momentum = self.momentum.detach();
+        Ok(f64::from(loss.to_scalar::<f32>()?))
+    }
+
+    fn carried_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(vec![("momentum".into(), self.momentum.clone())])
+    }
+
+    fn restore(&mut self, _: Value, mut tensors: BTreeMap<String, Tensor>) -> Result<()> {
+        self.momentum = tensors.remove("momentum").unwrap();
+        assert!(tensors.is_empty());
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, at: &EpochEnd<'_, Place>) -> Result<Option<Place>> {
+        Ok(Some(Place(at.epoch, f64::from(self.place()))))
+    }
+
+    fn finish(&mut self, _: &Path, _: &[Place], _: &mut dyn Observer) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        examples: 4,
+        batch_size: 2,
+        epochs: 5,
+        learning_rate: LearningRate::Constant { value: 0.1 },
+        adam: AdamConfig::standard(),
+        weight_average: 0.0,
+        order: Seed::new(1),
+    }
+}
+
+fn go(walk: &mut Walk, dir: &Path) -> Result<f32> {
+    let plan = plan();
+    let mut session = Session::new(&plan, walk, dir);
+    session.resume()?;
+    session.run("walk", &mut ())?;
+    Ok(walk.place())
+}
+
+#[test]
+fn a_training_that_breaks_names_update_and_last_good_state_and_resumes_from_there() {
+    let temp = tempfile::tempdir().unwrap();
+    let want = go(&mut Walk::new(None), &temp.path().join("whole")).unwrap();
+    let dir = temp.path().join("broken");
+    // Two updates an epoch: the state after the second epoch is the last before update 5.
+    let error = go(&mut Walk::new(Some(5)), &dir).unwrap_err();
+    let message = error.to_string();
+    let state = dir.join("states").join("step-00000004");
+    assert!(state.is_dir());
+    for words in ["loss at step 5", "last good state", &state.display().to_string(), "--resume"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    assert_eq!(error.exit_status(), 3);
+    let resumed = go(&mut Walk::new(None), &dir).unwrap();
+    assert_eq!(resumed.to_bits(), want.to_bits());
+}
+
+#[test]
+fn a_training_that_breaks_at_once_says_that_there_is_no_state() {
+    let temp = tempfile::tempdir().unwrap();
+    let error = go(&mut Walk::new(Some(0)), temp.path()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("step 0") && message.contains("no state was saved"), "{message}");
+    assert_eq!(error.exit_status(), 3);
+}

@@ -1,0 +1,366 @@
+//! One iteration of the game as a function.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor, backprop::GradStore};
+use chains_core::{
+    Error, Noise, Result, autograd::value_and_gradients, density::value_and_grad,
+    nn::BatchNormMoments, optim::Adam, tangent::Stacked,
+};
+
+use crate::{
+    config::{Entropy, TrainConfig},
+    entropy::{entropy_surrogate, importance_score, posterior_bound},
+    generator::{Drawn, GeneratorNetwork},
+    network::{EnergyNetwork, log_density},
+    objective::{class_entropy, cross_entropy},
+    players::Players,
+    posterior_hmc::hmc_score,
+};
+
+/// A loss beyond which a training has diverged (that of the published code).
+pub const DIVERGED: f64 = 1e8;
+
+/// What training carries from update to update beside the players: all of it is saved for an exact
+/// resume.
+pub struct TrainState {
+    /// The optimiser of the energy.
+    pub energy: Adam,
+    /// The optimiser of the generator.
+    pub generator: Adam,
+    /// The optimiser of the approximate posterior.
+    pub posterior: Adam,
+    /// Iterations done.
+    pub iteration: usize,
+}
+
+impl TrainState {
+    /// Before the first iteration.
+    pub fn new(config: &TrainConfig) -> Self {
+        Self {
+            energy: Adam::new(config.adam),
+            generator: Adam::new(config.adam),
+            posterior: Adam::new(config.posterior_adam),
+            iteration: 0,
+        }
+    }
+
+    /// Moments of all three optimisers, and their numbers of steps by name.
+    pub fn tensors(&self) -> (Vec<(String, Tensor)>, [u64; 3]) {
+        let parts = [("energy", &self.energy), ("generator", &self.generator)];
+        let parts = parts.into_iter().chain([("posterior", &self.posterior)]);
+        let named = |(who, adam): (&str, &Adam)| {
+            let prefixed = adam.tensors().into_iter().map(|(n, t)| (format!("{who}.{n}"), t));
+            prefixed.collect::<Vec<_>>()
+        };
+        let steps = [self.energy.steps(), self.generator.steps(), self.posterior.steps()];
+        (parts.flat_map(named).collect(), steps)
+    }
+
+    /// Takes what [`TrainState::tensors`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for moments that do not fit the parameters of `store`.
+    pub fn restore(
+        config: &TrainConfig,
+        (tensors, steps): (&BTreeMap<String, Tensor>, [u64; 3]),
+        iteration: usize,
+        store: &chains_core::ParamStore,
+    ) -> Result<Self> {
+        let one = |who: &str, constants, steps| {
+            let prefix = format!("{who}.");
+            let own = tensors.iter().filter_map(|(name, tensor)| {
+                Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()))
+            });
+            Adam::restore(constants, steps, &own.collect(), store)
+        };
+        Ok(Self {
+            energy: one("energy", config.adam, steps[0])?,
+            generator: one("generator", config.adam, steps[1])?,
+            posterior: one("posterior", config.posterior_adam, steps[2])?,
+            iteration,
+        })
+    }
+}
+
+/// Labelled examples of an update.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// There are none.
+    None,
+    /// The batch itself is labelled: classes `(b,)`, u32.
+    Same(&'a Tensor),
+    /// Other examples, `(l, ..event)`, with their classes `(l,)`, u32.
+    Other(&'a Tensor, &'a Tensor),
+}
+
+/// What an iteration gives, measured before the step that it led to; means over examples, nats.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// The energy's loss, all terms.
+    pub energy_loss: f64,
+    /// `f` of data.
+    pub data: f64,
+    /// `f` of samples, before the energy's step.
+    pub samples: f64,
+    /// `|grad_x f|^2 / 2` at data; 0 without penalty.
+    pub penalty: f64,
+    /// Cross-entropy of labelled examples.
+    pub classification: f64,
+    /// Entropy of predictions on the batch.
+    pub class_entropy: f64,
+    /// `f` of samples after the energy's step, which the generator climbs.
+    pub generator: f64,
+    /// Mean length of the estimated score; 0 without entropy.
+    pub score_norm: f64,
+    /// Effective number of proposals; 0 without entropy.
+    pub effective_samples: f64,
+    /// `sigma` at the end of the iteration.
+    pub sigma: f64,
+}
+
+/// One iteration in the order of the published code: sample, step of the energy, posterior and step of
+/// the generator on the same sample, `sigma` back into its range.
+///
+/// # Shapes
+/// `x`: `(b, ..event)`, unlabelled or, with [`Labels::Same`], labelled.
+///
+/// # Errors
+/// [`Error::NonFinite`] if a loss is no number or beyond [`DIVERGED`], before anything moves by it.
+pub fn update<E: EnergyNetwork, G: GeneratorNetwork>(
+    players: &Players<E, G>,
+    state: &mut TrainState,
+    config: &TrainConfig,
+    (x, labels): (&Tensor, Labels<'_>),
+    noise: &mut dyn Noise,
+) -> Result<Terms> {
+    let iteration = state.iteration;
+    let mut terms = Terms::default();
+    let energy_turn = iteration.is_multiple_of(config.energy_every);
+    let generator_turn = iteration.is_multiple_of(config.generator_every);
+    let b = x.dims().first().copied().unwrap_or(0);
+    let mut moments = BatchNormMoments::batch();
+    if generator_turn {
+        // The sample keeps its graph while the energy moves.
+        let (loss, grads) = value_and_gradients(|| {
+            let drawn = players.live_generator().draw(b, BatchNormMoments::batch(), noise)?;
+            moments = drawn.moments.clone();
+            let fixed = Drawn { x: drawn.x.detach(), ..drawn.clone() };
+            if energy_turn {
+                energy_step(players, state, config, (x, &fixed.x, labels), &mut terms, noise)?;
+            }
+            let masks = players.energy().masks(b, noise)?;
+            let f = players.energy().log_density(&drawn.x, &masks)?.mean_all()?;
+            terms.generator = scalar(&f)?;
+            let loss = f.neg()?;
+            if config.entropy_weight <= 0.0 {
+                return Ok(loss);
+            }
+            let c = entropy(players, state, config, &fixed, &mut terms, noise)?;
+            Ok((loss - (entropy_surrogate(&c, &drawn.x)? * config.entropy_weight)?)?)
+        })?;
+        finite(scalar(&loss)?, "generator loss", iteration)?;
+        let rate = config.generator_rate.at(iteration);
+        state.generator.step(players.store(), &grads, rate)?;
+    } else if energy_turn {
+        let drawn = players.generator().draw(b, BatchNormMoments::batch(), noise)?;
+        moments = drawn.moments.clone();
+        let fixed = drawn.x.detach();
+        energy_step(players, state, config, (x, &fixed, labels), &mut terms, noise)?;
+    }
+    players.follow(&moments)?;
+    players.clamp_sigma()?;
+    terms.sigma = players.generator().sigma()?;
+    state.iteration += 1;
+    Ok(terms)
+}
+
+/// The energy's loss and its gradients, without a step.
+///
+/// Data, samples and other labelled examples pass the network as one batch, the tangents of the data
+/// along their scores behind them: with `s = grad_x f` held constant the penalty `|s|^2 / 2` has the
+/// parameter gradient of `s . grad_x f`.
+///
+/// # Errors
+/// Of the network.
+pub fn energy_gradients<E: EnergyNetwork>(
+    [live, frozen]: [&E; 2],
+    config: &TrainConfig,
+    (x, samples, labels): (&Tensor, &Tensor, Labels<'_>),
+    terms: &mut Terms,
+    noise: &mut dyn Noise,
+) -> Result<GradStore> {
+    let b = x.dims().first().copied().unwrap_or(0);
+    let mut points = vec![x.clone(), samples.clone()];
+    if let Labels::Other(x, _) = labels {
+        points.push(x.clone());
+    }
+    let points = Tensor::cat(&points, 0)?;
+    let masks = live.masks(points.dims()[0], noise)?;
+    let score = if config.gradient_penalty > 0.0 {
+        let own: Vec<Tensor> =
+            masks.iter().map(|mask| mask.narrow(0, 0, b)).collect::<candle_core::Result<_>>()?;
+        Some(value_and_grad(x, |x| frozen.log_density(x, &own))?.1)
+    } else {
+        None
+    };
+    let scale = config.gradient_penalty * if config.penalty_half { 1.0 } else { 2.0 };
+    let mut surrogate = 0.0;
+    let (loss, grads) = value_and_gradients(|| {
+        let (logits, f, along) = match &score {
+            Some(score) => {
+                let logits = live.logits(&Stacked::new(&points, score)?, &masks)?;
+                let f = log_density(&logits)?;
+                (logits.values()?, f.values()?, Some(f.tangents()?))
+            }
+            None => {
+                let logits = live.logits(&points, &masks)?;
+                (logits.clone(), log_density(&logits)?, None)
+            }
+        };
+        let (data, generated) = (f.narrow(0, 0, b)?, f.narrow(0, b, samples.dims()[0])?);
+        let (data_mean, sample_mean) = (data.mean_all()?, generated.mean_all()?);
+        (terms.data, terms.samples) = (scalar(&data_mean)?, scalar(&sample_mean)?);
+        let mut loss = (sample_mean - data_mean)?;
+        if let Some(along) = along {
+            let along = (along.mean_all()? * scale)?;
+            surrogate = scalar(&along)?;
+            loss = (loss + along)?;
+        }
+        for (weight, f) in [(config.data_control, &data), (config.sample_control, &generated)] {
+            if weight > 0.0 {
+                loss = (loss + (f.sqr()?.mean_all()? * weight)?)?;
+            }
+        }
+        with_classes(loss, config, &logits, (b, samples.dims()[0], labels), terms)
+    })?;
+    if let Some(score) = score {
+        let square = scalar(&score.sqr()?.sum_all()?)? / b.max(1) as f64;
+        terms.penalty = 0.5 * square;
+        surrogate -= 0.5 * square * scale;
+    }
+    terms.energy_loss = scalar(&loss)? - surrogate;
+    Ok(grads)
+}
+
+/// Adds the terms of classification.
+fn with_classes(
+    loss: Tensor,
+    config: &TrainConfig,
+    logits: &Tensor,
+    (b, samples, labels): (usize, usize, Labels<'_>),
+    terms: &mut Terms,
+) -> Result<Tensor> {
+    let mut loss = loss;
+    let (own, classes) = match labels {
+        Labels::None => (None, None),
+        Labels::Same(y) => (None, Some((logits.narrow(0, 0, b)?, y))),
+        Labels::Other(x, y) => {
+            let other = logits.narrow(0, b + samples, x.dims()[0])?;
+            (Some(logits.narrow(0, 0, b)?), Some((other, y)))
+        }
+    };
+    if let (Some(own), true) = (own, config.class_entropy_weight > 0.0) {
+        let entropy = class_entropy(&own)?;
+        terms.class_entropy = scalar(&entropy)?;
+        loss = (loss + (entropy * config.class_entropy_weight)?)?;
+    }
+    if let (Some((logits, y)), true) = (classes, config.class_weight > 0.0) {
+        let cross = cross_entropy(&logits, y)?;
+        terms.classification = scalar(&cross)?;
+        loss = (loss + (cross * config.class_weight)?)?;
+    }
+    Ok(loss)
+}
+
+fn energy_step<E: EnergyNetwork, G: GeneratorNetwork>(
+    players: &Players<E, G>,
+    state: &mut TrainState,
+    config: &TrainConfig,
+    batch: (&Tensor, &Tensor, Labels<'_>),
+    terms: &mut Terms,
+    noise: &mut dyn Noise,
+) -> Result<()> {
+    let networks = [players.live_energy(), players.energy()];
+    let grads = energy_gradients(networks, config, batch, terms, noise)?;
+    finite(terms.energy_loss, "energy loss", state.iteration)?;
+    let rate = config.energy_rate.at(state.iteration);
+    state.energy.step(players.store(), &grads, rate)
+}
+
+/// Minus the score of the samples; moves the approximate posterior.
+fn entropy<E: EnergyNetwork, G: GeneratorNetwork>(
+    players: &Players<E, G>,
+    state: &mut TrainState,
+    config: &TrainConfig,
+    drawn: &Drawn,
+    terms: &mut Terms,
+    noise: &mut dyn Noise,
+) -> Result<Tensor> {
+    let generator = players.generator();
+    let moments = || match config.fixed_moments {
+        true => drawn.moments.clone().fixed(),
+        false => BatchNormMoments::batch(),
+    };
+    let estimate = match config.entropy {
+        Entropy::ImportanceSampling { samples } => {
+            if config.posterior_first {
+                posterior_step(players, state, config, drawn, moments(), noise)?;
+            }
+            let (log_eta, moments_now) = (players.log_eta(), &mut moments());
+            let found = importance_score(generator, drawn, log_eta, samples, moments_now, noise)?;
+            if !config.posterior_first {
+                posterior_step(players, state, config, drawn, moments(), noise)?;
+            }
+            found
+        }
+        Entropy::Hmc(hmc) => {
+            let (moments, size) = (drawn.moments.clone(), players.step_size()?);
+            let (found, size) = hmc_score(generator, drawn, &hmc, moments, size, noise)?;
+            players.set_step_size(size)?;
+            found
+        }
+    };
+    terms.effective_samples = estimate.effective_samples()?;
+    let norms = estimate.minus_score.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
+    terms.score_norm = scalar(&norms.mean_all()?)?;
+    Ok(estimate.minus_score)
+}
+
+/// One step of the posterior's width along its bound. Generator and noise stay.
+///
+/// # Errors
+/// [`Error::NonFinite`] if the bound is no number.
+pub fn posterior_step<E: EnergyNetwork, G: GeneratorNetwork>(
+    players: &Players<E, G>,
+    state: &mut TrainState,
+    config: &TrainConfig,
+    drawn: &Drawn,
+    mut moments: BatchNormMoments,
+    noise: &mut dyn Noise,
+) -> Result<()> {
+    let (loss, grads) = value_and_gradients(|| {
+        let log_eta = players.live_log_eta();
+        let bound = posterior_bound(players.generator(), drawn, log_eta, &mut moments, noise)?;
+        Ok(bound.mean_all()?.neg()?)
+    })?;
+    let value = scalar(&loss)?;
+    if !value.is_finite() {
+        return Err(Error::NonFinite { what: "posterior bound", step: state.iteration });
+    }
+    state.posterior.step(players.store(), &grads, config.posterior_rate)
+}
+
+/// The value of a scalar on the host.
+pub(crate) fn scalar(x: &Tensor) -> Result<f64> {
+    Ok(x.detach().to_dtype(DType::F64)?.to_scalar()?)
+}
+
+/// Refuses a loss of a training that has diverged.
+pub(crate) fn finite(loss: f64, what: &'static str, step: usize) -> Result<()> {
+    // Not a number fails the comparison, too.
+    if loss.abs() <= DIVERGED {
+        return Ok(());
+    }
+    Err(Error::NonFinite { what, step })
+}
