@@ -8,7 +8,7 @@ use std::{
 use candle_core::Device;
 
 use crate::{
-    registry::Paper,
+    registry::{Experiment, Paper},
     request::{Request, Scale},
     results::Results,
     run::execute,
@@ -31,14 +31,39 @@ pub(crate) fn request(scale: Scale, overrides: &[(&str, &str)]) -> Request {
     }
 }
 
+/// The same with `--data`, outside of any repository.
+pub(crate) fn elsewhere(scale: Scale, data: Option<&Path>, overrides: &[(&str, &str)]) -> Request {
+    let data = data.map(Path::to_owned);
+    Request { data, root: PathBuf::new(), ..request(scale, overrides) }
+}
+
+/// The experiment of that name.
+pub(crate) fn experiment(paper: &'static Paper, id: &str) -> &'static Experiment {
+    paper.experiments.iter().find(|experiment| experiment.id == id).unwrap()
+}
+
 /// Runs an experiment at smoke into a folder of its name; everything that is checked there must hold.
-pub(crate) fn smoke(paper: &Paper, id: &str, overrides: &[(&str, &str)], out: &Path) -> Results {
-    let request = Request { models: out.join("models"), ..request(Scale::Smoke, overrides) };
-    let experiment = paper.experiments.iter().find(|experiment| experiment.id == id).unwrap();
-    let results = execute(&request, paper, experiment, &out.join(id)).unwrap();
+pub(crate) fn smoke(
+    paper: &'static Paper,
+    id: &str,
+    overrides: &[(&str, &str)],
+    out: &Path,
+) -> Results {
+    passes(paper, id, request(Scale::Smoke, overrides), out)
+}
+
+/// Runs an experiment into a folder of its name; everything that is checked must hold.
+pub(crate) fn passes(paper: &'static Paper, id: &str, request: Request, out: &Path) -> Results {
+    let request = Request { models: out.join("models"), ..request };
+    let results = execute(&request, paper, experiment(paper, id), &out.join(id)).unwrap();
     for check in &results.checks {
         assert!(check.passed, "{id}: {}: {}", check.name, check.detail);
     }
     assert!(!results.checks.is_empty());
     results
+}
+
+/// Width and height of a picture.
+pub(crate) fn size(png: &Path) -> (u32, u32) {
+    image::image_dimensions(png).unwrap()
 }

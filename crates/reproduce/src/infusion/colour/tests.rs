@@ -1,7 +1,4 @@
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use chains_core::schedule::InfusionRate;
 use datasets::ImageSet;
@@ -9,32 +6,16 @@ use infusion::ModelConfig;
 use ndarray::array;
 
 use super::{super::PAPER, *};
-use crate::{registry::Experiment, request::Scale, results::Results, run::execute};
+use crate::{
+    request::Scale,
+    results::Results,
+    testing::{elsewhere, experiment, passes, size},
+};
 
 const SETS: [Set; 3] = [Set::Cifar10, Set::CelebA, Set::Tfd];
 
-fn request(scale: Scale, data: Option<&Path>, overrides: &[(&str, &str)]) -> Request {
-    let data = data.map(Path::to_owned);
-    Request { data, root: PathBuf::new(), ..crate::testing::request(scale, overrides) }
-}
-
-fn experiment(id: &str) -> &'static Experiment {
-    PAPER.experiments.iter().find(|e| e.id == id).unwrap()
-}
-
 fn smoke(id: &str, overrides: &[(&str, &str)], out: &Path) -> Results {
-    let mut request = request(Scale::Smoke, None, overrides);
-    request.models = out.join("models");
-    let results = execute(&request, &PAPER, experiment(id), &out.join(id)).unwrap();
-    for check in &results.checks {
-        assert!(check.passed, "{id}: {}: {}", check.name, check.detail);
-    }
-    assert!(!results.checks.is_empty());
-    results
-}
-
-fn size(png: &Path) -> (u32, u32) {
-    image::image_dimensions(png).unwrap()
+    passes(&PAPER, id, elsewhere(Scale::Smoke, None, overrides), out)
 }
 
 #[test]
@@ -64,7 +45,7 @@ fn set_event(set: Set) -> [usize; 3] {
 fn images_have_the_shape_that_their_settings_promise() {
     for (set, pooled) in SETS.into_iter().flat_map(|set| [(set, false), (set, true)]) {
         let settings = TrainSettings { pooled, ..set.training(Scale::Smoke) };
-        let images = set.images(&request(Scale::Smoke, None, &[]), &settings).unwrap();
+        let images = set.images(&elsewhere(Scale::Smoke, None, &[]), &settings).unwrap();
         assert_eq!(images.event(), set.event(&settings));
     }
 }
@@ -93,10 +74,10 @@ fn missing_data_are_described() {
         (Set::CelebA, "img_align_celeba"),
         (Set::Tfd, "DIR/tfd"),
     ] {
-        set.ready(&request(Scale::Smoke, None, &[])).unwrap();
+        set.ready(&elsewhere(Scale::Smoke, None, &[])).unwrap();
         let dir = tempfile::tempdir().unwrap();
         for data in [None, Some(dir.path())] {
-            let error = set.ready(&request(Scale::Quick, data, &[])).unwrap_err();
+            let error = set.ready(&elsewhere(Scale::Quick, data, &[])).unwrap_err();
             assert_eq!(error.exit_status(), 2);
             assert!(error.to_string().contains(word), "{error}");
         }
@@ -108,7 +89,7 @@ fn too_few_images_name_the_keys_of_the_settings() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("tfd")).unwrap();
     image::GrayImage::new(48, 48).save(dir.path().join("tfd/1.png")).unwrap();
-    let request = request(Scale::Quick, Some(dir.path()), &[]);
+    let request = elsewhere(Scale::Quick, Some(dir.path()), &[]);
     let error = Set::Tfd.images(&request, &Set::Tfd.training(Scale::Quick)).unwrap_err();
     assert!(error.to_string().contains("has 1 images"), "{error}");
     assert!(error.to_string().contains("`train_images`"), "{error}");
@@ -132,13 +113,13 @@ fn counts_that_nothing_can_run_with_are_bad_usage() {
         ("tfd-samples", "batch_size", "9"),
         ("tfd-samples", "epochs", "0"),
     ] {
-        let request = request(Scale::Smoke, None, &[(key, value)]);
-        let error = (experiment(id).settings)(&request).unwrap_err();
+        let request = elsewhere(Scale::Smoke, None, &[(key, value)]);
+        let error = (experiment(&PAPER, id).settings)(&request).unwrap_err();
         assert!(matches!(error, Error::Usage(_)), "{error:?}");
         assert!(error.to_string().contains(&format!("--set {key}")), "{error}");
     }
-    let most = request(Scale::Smoke, None, &[("chains", "8")]);
-    (experiment("cifar10-chains").settings)(&most).unwrap();
+    let most = elsewhere(Scale::Smoke, None, &[("chains", "8")]);
+    (experiment(&PAPER, "cifar10-chains").settings)(&most).unwrap();
 }
 
 #[test]
@@ -148,8 +129,8 @@ fn models_that_cannot_be_built_are_found_in_the_settings() {
         ("celeba-inpainting", "target_variance", "0.0", "target_variance"),
         ("tfd-samples", "learning_rate", "-1.0", "learning_rate"),
     ] {
-        let request = request(Scale::Smoke, None, &[(key, value)]);
-        let error = (experiment(id).settings)(&request).unwrap_err();
+        let request = elsewhere(Scale::Smoke, None, &[(key, value)]);
+        let error = (experiment(&PAPER, id).settings)(&request).unwrap_err();
         assert_eq!(error.exit_status(), 2);
         assert!(error.to_string().contains(field), "{error}");
     }
@@ -157,14 +138,14 @@ fn models_that_cannot_be_built_are_found_in_the_settings() {
 
 #[test]
 fn the_inception_score_is_refused_and_says_why() {
-    let experiment = experiment("cifar10-inception");
+    let experiment = experiment(&PAPER, "cifar10-inception");
     for scale in [Scale::Quick, Scale::Paper] {
-        let message = (experiment.ready)(&request(scale, None, &[])).unwrap_err().to_string();
+        let message = (experiment.ready)(&elsewhere(scale, None, &[])).unwrap_err().to_string();
         assert!(message.contains("does not score by the Inception network yet"), "{message}");
         assert!(message.contains("`cifar10-samples`"), "{message}");
-        (experiment.settings)(&request(scale, None, &[])).unwrap();
+        (experiment.settings)(&elsewhere(scale, None, &[])).unwrap();
     }
-    (experiment.ready)(&request(Scale::Smoke, None, &[])).unwrap();
+    (experiment.ready)(&elsewhere(Scale::Smoke, None, &[])).unwrap();
 }
 
 #[test]

@@ -1,37 +1,18 @@
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use walkback::{ModelConfig, OperatorConfig, ReconstructionError};
 
 use super::{super::PAPER, chains::selection, *};
-use crate::{registry::Experiment, request::Scale, results::Results, run::execute};
+use crate::{
+    request::Scale,
+    results::Results,
+    testing::{elsewhere, experiment, passes, size},
+};
 
 const MODELS: [Model; 4] = [Model::Cifar10, Model::Cifar10Bound, Model::Svhn, Model::CelebA];
 
-fn request(scale: Scale, data: Option<&Path>, overrides: &[(&str, &str)]) -> Request {
-    let data = data.map(Path::to_owned);
-    Request { data, root: PathBuf::new(), ..crate::testing::request(scale, overrides) }
-}
-
-fn experiment(id: &str) -> &'static Experiment {
-    PAPER.experiments.iter().find(|e| e.id == id).unwrap()
-}
-
 fn smoke(id: &str, overrides: &[(&str, &str)], out: &Path) -> Results {
-    let mut request = request(Scale::Smoke, None, overrides);
-    request.models = out.join("models");
-    let results = execute(&request, &PAPER, experiment(id), &out.join(id)).unwrap();
-    for check in &results.checks {
-        assert!(check.passed, "{id}: {}: {}", check.name, check.detail);
-    }
-    assert!(!results.checks.is_empty());
-    results
-}
-
-fn size(png: &Path) -> (u32, u32) {
-    image::image_dimensions(png).unwrap()
+    passes(&PAPER, id, elsewhere(Scale::Smoke, None, overrides), out)
 }
 
 fn model_of(model: Model, scale: Scale) -> ModelConfig {
@@ -89,7 +70,7 @@ fn small_networks_have_an_eighth_of_the_width() {
 #[test]
 fn the_ladder_of_the_bound_follows_the_rule_unless_it_is_set() {
     let steps = |scale, overrides: &[(&str, &str)]| {
-        let table = bits::settings(&request(scale, None, overrides)).unwrap();
+        let table = bits::settings(&elsewhere(scale, None, overrides)).unwrap();
         table["steps"].as_integer().unwrap()
     };
     // u = 0.009 ln 2 + 1e-4 = 0.006338; ln(0.0616 / u) = 2.2740, over ln 1.083 28.5, over ln 1.5
@@ -100,7 +81,7 @@ fn the_ladder_of_the_bound_follows_the_rule_unless_it_is_set() {
     assert_eq!(steps(Scale::Quick, &[("factor", "2.0"), ("steps", "9")]), 9);
     let bound = Model::Cifar10Bound.preset().unwrap();
     assert!(matches!(bound.operator, OperatorConfig::Gaussian { .. }));
-    let none = request(Scale::Quick, None, &[("noise", "0.2")]);
+    let none = elsewhere(Scale::Quick, None, &[("noise", "0.2")]);
     assert!(bits::settings(&none).is_err());
 }
 
@@ -126,10 +107,10 @@ fn missing_data_are_named() {
         ("celeba-samples", "img_align_celeba"),
         ("celeba-inpainting", "img_align_celeba"),
     ] {
-        let experiment = experiment(id);
-        (experiment.ready)(&request(Scale::Smoke, None, &[])).unwrap();
+        let experiment = experiment(&PAPER, id);
+        (experiment.ready)(&elsewhere(Scale::Smoke, None, &[])).unwrap();
         for data in [None, Some(dir.path())] {
-            let error = (experiment.ready)(&request(Scale::Quick, data, &[])).unwrap_err();
+            let error = (experiment.ready)(&elsewhere(Scale::Quick, data, &[])).unwrap_err();
             assert_eq!(error.exit_status(), 2);
             assert!(error.to_string().contains(word), "{id}: {error}");
         }
@@ -138,10 +119,10 @@ fn missing_data_are_named() {
     for name in (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".into()]) {
         fs::write(dir.path().join(name), []).unwrap();
     }
-    let mut request = request(Scale::Quick, Some(dir.path()), &[]);
+    let mut request = elsewhere(Scale::Quick, Some(dir.path()), &[]);
     request.root = dir.path().to_owned();
-    (experiment("cifar10-samples").ready)(&request).unwrap();
-    let message = (experiment("cifar10-scores").ready)(&request).unwrap_err().to_string();
+    (experiment(&PAPER, "cifar10-samples").ready)(&request).unwrap();
+    let message = (experiment(&PAPER, "cifar10-scores").ready)(&request).unwrap_err().to_string();
     for word in [".cache/inception/model.safetensors", "fetch inception", "`cifar10-samples`"] {
         assert!(message.contains(word), "{message}");
     }
@@ -166,16 +147,20 @@ fn counts_that_nothing_can_run_with_are_bad_usage() {
         ("celeba-inpainting", "faces", "9"),
         ("celeba-inpainting", "completions", "0"),
     ] {
-        let request = request(Scale::Smoke, None, &[(key, value)]);
-        let error = (experiment(id).settings)(&request).unwrap_err();
+        let request = elsewhere(Scale::Smoke, None, &[(key, value)]);
+        let error = (experiment(&PAPER, id).settings)(&request).unwrap_err();
         assert!(matches!(error, crate::Error::Usage(_)), "{error:?}");
         assert!(error.to_string().contains(&format!("--set {key}")), "{error}");
     }
     // Averages of 2x2 pixels fit three halvings; a map without channels does not.
-    (experiment("cifar10-samples").settings)(&request(Scale::Smoke, None, &[("pooled", "true")]))
-        .unwrap();
-    let request = request(Scale::Smoke, None, &[("channels", "[0]")]);
-    let error = (experiment("cifar10-samples").settings)(&request).unwrap_err();
+    (experiment(&PAPER, "cifar10-samples").settings)(&elsewhere(
+        Scale::Smoke,
+        None,
+        &[("pooled", "true")],
+    ))
+    .unwrap();
+    let request = elsewhere(Scale::Smoke, None, &[("channels", "[0]")]);
+    let error = (experiment(&PAPER, "cifar10-samples").settings)(&request).unwrap_err();
     assert_eq!(error.exit_status(), 2);
 }
 
