@@ -171,13 +171,15 @@ pub(crate) fn run(forwarded: Forwarded, args: &[OsString]) -> anyhow::Result<Exi
 /// Settings of the product's process that a variable already set by the user overrides.
 ///
 /// Training frees and takes buffers of megabytes thousands of times a minute: glibc's allocator
-/// should keep them instead of returning their pages to the system, and candle's own pool should
-/// not spin beside rayon's.
+/// should keep them instead of returning their pages to the system. A second arena cannot: it holds
+/// 64 MB, and what is larger gets pages that are cleared anew each time. Candle's own pool should not
+/// spin beside rayon's.
 fn tuned(command: &mut std::process::Command) -> &mut std::process::Command {
     for (name, value) in [
         ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
         ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
         ("MALLOC_TOP_PAD_", "268435456"),
+        ("MALLOC_ARENA_MAX", "1"),
         ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
         ("CANDLE_NUM_THREADS", "1"),
     ] {

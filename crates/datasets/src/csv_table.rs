@@ -32,16 +32,31 @@ const MOST_CATEGORIES: usize = 256;
 /// is no such table (rows of unequal length, text that is not UTF-8, damaged gzip, no such label
 /// column), [`Error::Io`] if it cannot be opened.
 pub fn read_csv(path: &Path, label: Option<&str>) -> Result<Table> {
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-    let name = name.trim_end_matches(".gz").trim_end_matches(".csv").to_owned();
-    parse(path, &name, Source::open(path)?, label)
+    read_csv_where(path, label, &|_| true)
 }
 
-fn parse(path: &Path, name: &str, input: impl Read, label: Option<&str>) -> Result<Table> {
+/// [`read_csv`] of the features whose names `keep` takes; cells of the others may hold anything.
+pub(crate) fn read_csv_where(
+    path: &Path,
+    label: Option<&str>,
+    keep: &dyn Fn(&str) -> bool,
+) -> Result<Table> {
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    let name = name.trim_end_matches(".gz").trim_end_matches(".csv").to_owned();
+    parse(path, &name, Source::open(path)?, label, keep)
+}
+
+fn parse(
+    path: &Path,
+    name: &str,
+    input: impl Read,
+    label: Option<&str>,
+    keep: &dyn Fn(&str) -> bool,
+) -> Result<Table> {
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(input);
     let header = reader.headers().map_err(|e| broken(path, &e))?.clone();
     let label = label.map(|label| find_label(path, &header, label)).transpose()?;
-    let mut rows = Rows::new(path, header, label);
+    let mut rows = Rows::new(path, header, label, keep);
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|e| broken(path, &e))? {
         let line = record.position().map_or(0, csv::Position::line);
@@ -76,6 +91,8 @@ enum Column {
     Words(BTreeMap<String, u32>, Vec<u32>),
     /// As words, `None` where the cell is missing.
     Labels(BTreeMap<String, u32>, Vec<Option<u32>>),
+    /// Nobody asks for it.
+    Skipped,
 }
 
 /// A table as it grows, whatever the form of its file.
@@ -83,15 +100,24 @@ pub(crate) struct Rows {
     path: PathBuf,
     header: StringRecord,
     label: Option<usize>,
+    /// Whether a column is asked for.
+    kept: Vec<bool>,
     /// Empty until the first row.
     columns: Vec<Column>,
     n: usize,
 }
 
 impl Rows {
-    /// A table of these columns without rows yet; `label` is the number of the column of classes.
-    pub(crate) fn new(path: &Path, header: StringRecord, label: Option<usize>) -> Self {
-        Self { path: path.to_owned(), header, label, columns: Vec::new(), n: 0 }
+    /// A table of these columns without rows yet; `label` is the number of the column of classes, the
+    /// others are taken if `keep` takes their name.
+    pub(crate) fn new(
+        path: &Path,
+        header: StringRecord,
+        label: Option<usize>,
+        keep: &dyn Fn(&str) -> bool,
+    ) -> Self {
+        let kept = header.iter().map(keep).collect();
+        Self { path: path.to_owned(), header, label, kept, columns: Vec::new(), n: 0 }
     }
 
     /// Adds a row of as many cells as there are columns.
@@ -99,6 +125,7 @@ impl Rows {
         if self.columns.is_empty() {
             let kind = |(j, cell): (usize, &str)| match cell.parse::<f32>() {
                 _ if self.label == Some(j) => Column::Labels(BTreeMap::new(), Vec::new()),
+                _ if self.kept.get(j) == Some(&false) => Column::Skipped,
                 Ok(_) => Column::Numbers(Vec::new()),
                 Err(_) => Column::Words(BTreeMap::new(), Vec::new()),
             };
@@ -133,6 +160,7 @@ impl Rows {
                         features.push(rows.iter().map(hot).collect());
                     }
                 }
+                Column::Skipped => {}
                 Column::Labels(codes, rows) => {
                     let rank;
                     (classes, rank) = ranked(codes);
@@ -166,6 +194,7 @@ fn ranked(codes: BTreeMap<String, u32>) -> (Vec<String>, Vec<u32>) {
 fn push_cell(column: &mut Column, cell: &str) -> Result<(), String> {
     let missing = is_missing(cell);
     match column {
+        Column::Skipped => {}
         Column::Labels(_, rows) if missing => rows.push(None),
         _ if missing => {
             let what =
@@ -211,7 +240,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, label: Option<&str>) -> Result<Table> {
-        parse(Path::new("t.csv"), "t", text.as_bytes(), label)
+        parse(Path::new("t.csv"), "t", text.as_bytes(), label, &|_| true)
     }
 
     fn fails(text: &str, needle: &str) {
@@ -308,8 +337,8 @@ mod tests {
     proptest! {
         #[test]
         fn foreign_bytes_never_panic(bytes: Vec<u8>) {
-            let _ = parse(Path::new("x"), "x", &bytes[..], None);
-            let _ = parse(Path::new("x"), "x", &[b"a,y\n1,2\n", &bytes[..]].concat()[..], Some("y"));
+            let _ = parse(Path::new("x"), "x", &bytes[..], None, &|_| true);
+            let _ = parse(Path::new("x"), "x", &[b"a,y\n1,2\n", &bytes[..]].concat()[..], Some("y"), &|_| true);
         }
 
         #[test]

@@ -5,23 +5,36 @@ use std::path::Path;
 use csv::StringRecord;
 
 use crate::{
-    csv_table::{Rows, read_csv},
+    csv_table::{Rows, read_csv_where},
     error::Result,
     lines::Lines,
     table::Table,
 };
 
 /// Reads a table of a user: KEEL's format if the name ends in `.dat` or `.dat.gz`, see [`read_keel`],
-/// else CSV, see [`read_csv`].
+/// else CSV, see [`read_csv`](crate::read_csv).
 ///
 /// # Errors
-/// As [`read_keel`] and [`read_csv`].
+/// As [`read_keel`] and [`read_csv`](crate::read_csv).
 pub fn read_table(path: &Path, label: Option<&str>) -> Result<Table> {
+    read_table_where(path, label, &|_| true)
+}
+
+/// [`read_table`] of the features whose names `keep` takes, which is asked for every column once; cells
+/// of the others may hold anything.
+///
+/// # Errors
+/// As [`read_table`].
+pub fn read_table_where(
+    path: &Path,
+    label: Option<&str>,
+    keep: &dyn Fn(&str) -> bool,
+) -> Result<Table> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     if name.trim_end_matches(".gz").ends_with(".dat") {
-        return read_keel(path, label);
+        return parse(Lines::open(path)?, path, label, keep);
     }
-    read_csv(path, label)
+    read_csv_where(path, label, keep)
 }
 
 /// Reads a `.dat` file of the KEEL repository, plain or gzip.
@@ -29,20 +42,26 @@ pub fn read_table(path: &Path, label: Option<&str>) -> Result<Table> {
 /// Lines `@relation`, `@attribute NAME TYPE`, `@inputs` and `@outputs` (any case), then `@data` and comma
 /// separated rows, blanks around cells ignored; lines that begin with `%` are comments. The classes are
 /// in the column `label`, if none is named in that of `@outputs`, else in the last one. Cells are read
-/// as [`read_csv`] reads them, whatever the types.
+/// as [`read_csv`](crate::read_csv) reads them, whatever the types.
 ///
 /// # Errors
 /// [`Error::Cell`](crate::Error::Cell) with line and column for a cell that cannot be used,
 /// [`Error::Format`](crate::Error::Format) with the line if the file is no such table,
 /// [`Error::Io`](crate::Error::Io) if it cannot be opened.
 pub fn read_keel(path: &Path, label: Option<&str>) -> Result<Table> {
-    parse(Lines::open(path)?, path, label)
+    parse(Lines::open(path)?, path, label, &|_| true)
 }
 
-fn parse(mut lines: Lines, path: &Path, label: Option<&str>) -> Result<Table> {
+fn parse(
+    mut lines: Lines,
+    path: &Path,
+    label: Option<&str>,
+    keep: &dyn Fn(&str) -> bool,
+) -> Result<Table> {
     let header = Header::read(&mut lines)?;
     let label = header.label(&lines, label)?;
-    let mut rows = Rows::new(path, StringRecord::from(header.attributes.clone()), Some(label));
+    let columns = StringRecord::from(header.attributes.clone());
+    let mut rows = Rows::new(path, columns, Some(label), keep);
     let mut record = StringRecord::new();
     while advance(&mut lines)? {
         record.clear();
@@ -149,7 +168,7 @@ mod tests {
 
     fn read(text: &str, label: Option<&str>) -> Result<Table> {
         let path = Path::new("tiny.dat");
-        parse(Lines::new(Source::from_bytes(path, text.into())?), path, label)
+        parse(Lines::new(Source::from_bytes(path, text.into())?), path, label, &|_| true)
     }
 
     #[track_caller]

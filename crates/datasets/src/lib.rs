@@ -69,7 +69,7 @@ pub use folder::{
 };
 pub use idx::{parse_idx, read_idx, read_idx_images};
 pub use image_set::ImageSet;
-pub use keel::{read_keel, read_table};
+pub use keel::{read_keel, read_table, read_table_where};
 pub use logit::{logit_counts, logit_pixels, sigmoid};
 pub use mnist::{Mnist, find_mnist, mnist_split};
 pub use splits::{contiguous_split, labelled_subset, random_split, stratified_split};

@@ -1,11 +1,15 @@
 //! One iteration of the game as a function.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use candle_core::{DType, Tensor, backprop::GradStore};
 use chains_core::{
-    Error, Noise, Result, autograd::value_and_gradients, density::value_and_grad,
-    nn::BatchNormMoments, optim::Adam, tangent::Stacked,
+    Error, Noise, Result,
+    autograd::value_and_gradients,
+    density::value_and_grad,
+    nn::BatchNormMoments,
+    optim::Adam,
+    tangent::{Recorded, Stacked},
 };
 
 use crate::{
@@ -200,7 +204,15 @@ pub fn energy_gradients<E: EnergyNetwork>(
     let score = if config.gradient_penalty > 0.0 {
         let own: Vec<Tensor> =
             masks.iter().map(|mask| mask.narrow(0, 0, b)).collect::<candle_core::Result<_>>()?;
-        Some(value_and_grad(x, |x| frozen.log_density(x, &own))?.1)
+        let before = RefCell::new(None);
+        let f = |x: &Tensor| {
+            let x = Recorded::new(x);
+            let f = frozen.log_density(&x, &own)?.value().clone();
+            *before.borrow_mut() = Some(x);
+            Ok(f)
+        };
+        let score = value_and_grad(x, f)?.1;
+        before.into_inner().map(|before| (score, before))
     } else {
         None
     };
@@ -208,8 +220,10 @@ pub fn energy_gradients<E: EnergyNetwork>(
     let mut surrogate = 0.0;
     let (loss, grads) = value_and_gradients(|| {
         let (logits, f, along) = match &score {
-            Some(score) => {
-                let logits = live.logits(&Stacked::new(&points, score)?, &masks)?;
+            Some((score, before)) => {
+                // The forward pass of the score is that of the data here.
+                let points = Stacked::new(&points, score)?.knowing(before);
+                let logits = live.logits(&points, &masks)?;
                 let f = log_density(&logits)?;
                 (logits.values()?, f.values()?, Some(f.tangents()?))
             }
@@ -234,7 +248,7 @@ pub fn energy_gradients<E: EnergyNetwork>(
         }
         with_classes(loss, config, &logits, (b, samples.dims()[0], labels), terms)
     })?;
-    if let Some(score) = score {
+    if let Some((score, _)) = score {
         let square = scalar(&score.sqr()?.sum_all()?)? / b.max(1) as f64;
         terms.penalty = 0.5 * square;
         surrogate -= 0.5 * square * scale;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     GRAIN, fused, host,
-    kernel::{MatRef, fresh, product},
+    kernel::{MatRef, fresh, product, product_behind},
     slice, with_values,
 };
 use crate::{
@@ -21,21 +21,28 @@ use crate::{
 /// # Errors
 /// [`Error::Shape`] if the operands do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    linear_rows(x, weight, bias, rows(x))
+    linear_rows(x, weight, (bias, rows(x)), None)
 }
 
 /// [`linear`] that adds the bias to the first `biased` rows only: values and, behind them, tangents
-/// of one batch.
+/// of one batch. The result of as many of the first rows as `known` has is taken from there.
 ///
 /// # Errors
 /// As [`linear`].
 pub(crate) fn linear_rows(
     x: &Tensor,
     weight: &Tensor,
-    bias: Option<&Tensor>,
-    biased: usize,
+    (bias, biased): (Option<&Tensor>, usize),
+    known: Option<&Tensor>,
 ) -> Result<Tensor> {
     check(x, weight, bias)?;
+    let out = weight.dims()[0];
+    if let Some(known) = known {
+        let fits = known.dims().last() == Some(&out) && rows(known) <= biased.min(rows(x));
+        if !fits {
+            return Err(misfit(format!("at most ({biased}, {out})"), std::slice::from_ref(known)));
+        }
+    }
     let operands = [x, weight, bias.unwrap_or(weight)];
     if !fused(&operands) {
         let flat = x.reshape((rows(x), weight.dims()[1]))?;
@@ -47,7 +54,8 @@ pub(crate) fn linear_rows(
         return Ok(y.reshape(result(x, weight))?);
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let op = Affine { known: None, biased };
+    let known = known.filter(|known| fused(&[known])).map(Tensor::contiguous).transpose()?;
+    let op = Affine { known: known.into_iter().collect(), biased };
     Ok(match bias {
         Some(bias) => apply3(op, [&x, &weight, &bias.contiguous()?])?,
         None => apply2(op, [&x, &weight])?,
@@ -88,22 +96,23 @@ pub fn linear_known(
     let (b, out) = (rows(x), weight.dims()[0]);
     let part_rows = |part: &Tensor| (part.dims().last() == Some(&out)).then(|| rows(part));
     if value.iter().map(part_rows).sum::<Option<usize>>() != Some(b) {
-        return Err(Error::Shape {
-            what: "known value of a linear map",
-            expected: format!("({b}, {out}) in parts of rows"),
-            got: value.iter().flat_map(|part| part.dims().to_vec()).collect(),
-        });
+        return Err(misfit(format!("({b}, {out}) in parts of rows"), value));
     }
     if !fused(&[x, weight, bias.unwrap_or(weight)]) || !value.iter().all(|part| fused(&[part])) {
         return linear(x, weight, bias);
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let known = value.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
-    let op = Affine { known: Some(known), biased: b };
+    let op = Affine { known, biased: b };
     Ok(match bias {
         Some(bias) => apply3(op, [&x, &weight, &bias.contiguous()?])?,
         None => apply2(op, [&x, &weight])?,
     })
+}
+
+fn misfit(expected: String, parts: &[Tensor]) -> Error {
+    let got = parts.iter().flat_map(|part| part.dims().to_vec()).collect();
+    Error::Shape { what: "known value of a linear map", expected, got }
 }
 
 fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
@@ -138,8 +147,8 @@ fn result(x: &Tensor, weight: &Tensor) -> Vec<usize> {
 }
 
 struct Affine {
-    /// The value, if it was computed before, in parts.
-    known: Option<Vec<Tensor>>,
+    /// The value of the first rows, if it was computed before, in parts.
+    known: Vec<Tensor>,
     /// Rows that the bias is added to, from the first on.
     biased: usize,
 }
@@ -150,29 +159,42 @@ impl Affine {
         x: &[f32],
         weight: &[f32],
         bias: Option<&[f32]>,
-        axes: [usize; 3],
+        [b, inner, out]: [usize; 3],
     ) -> candle_core::Result<Vec<f32>> {
-        match &self.known {
-            Some(parts) => joined(parts),
-            None => Ok(Self::forward(x, weight, bias.map(|bias| (bias, self.biased)), axes)),
+        let known: usize = self.known.iter().map(rows).sum();
+        if known == b && b > 0 {
+            return joined(&self.known);
+        }
+        let bias = bias.map(|bias| (bias, self.biased - known));
+        let (x, axes) = (&x[known * inner..], [b - known, inner, out]);
+        match self.known.as_slice() {
+            [] => Ok(Self::forward(&[], x, weight, bias, axes)),
+            [known] => {
+                with_values([known], |[known]| Ok(Self::forward(known, x, weight, bias, axes)))
+            }
+            parts => Ok(Self::forward(&joined(parts)?, x, weight, bias, axes)),
         }
     }
 
-    /// `axes`: batch, input and output.
+    /// Rows behind known ones. `axes`: batch, input and output.
     fn forward(
+        known: &[f32],
         x: &[f32],
         weight: &[f32],
         bias: Option<(&[f32], usize)>,
         [b, inner, out]: [usize; 3],
     ) -> Vec<f32> {
-        let mut y = product(MatRef::new(x, b, inner), MatRef::new(weight, out, inner).t());
+        let weight = MatRef::new(weight, out, inner).t();
+        let mut y = product_behind(known, MatRef::new(x, b, inner), weight);
         if let Some((bias, biased)) = bias {
             let out = out.max(1);
-            y[..biased.min(b) * out].par_chunks_mut((GRAIN / out).max(1) * out).for_each(|rows| {
-                for row in rows.chunks_exact_mut(out) {
-                    row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-                }
-            });
+            y[known.len()..][..biased.min(b) * out]
+                .par_chunks_mut((GRAIN / out).max(1) * out)
+                .for_each(|rows| {
+                    for row in rows.chunks_exact_mut(out) {
+                        row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+                    }
+                });
         }
         y
     }

@@ -38,3 +38,16 @@ pub(super) fn lane_sum<const N: usize>(operands: [&[f32]; N], f: impl Fn([f32; N
     let rest: f32 = (whole..len).map(|i| f(operands.map(|values| values[i]))).sum();
     lanes.iter().sum::<f32>() + rest
 }
+
+/// The largest of some numbers; a NaN among them is left out.
+#[inline(always)]
+pub(super) fn lane_max(values: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut runs = values.chunks_exact(LANES);
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    for run in &mut runs {
+        lanes.iter_mut().zip(run).for_each(|(lane, x)| *lane = larger(*lane, *x));
+    }
+    lanes.iter().chain(runs.remainder()).copied().fold(f32::NEG_INFINITY, larger)
+}

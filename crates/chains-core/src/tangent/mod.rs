@@ -40,7 +40,11 @@ mod tests;
 
 use candle_core::Tensor;
 
-pub use self::{jet::Jet, signal::Signal, stacked::Stacked};
+pub use self::{
+    jet::Jet,
+    signal::Signal,
+    stacked::{Recorded, Stacked},
+};
 use crate::error::{Error, Result};
 
 /// A tensor and its directional derivative, of the same shape.

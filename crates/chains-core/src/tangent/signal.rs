@@ -65,6 +65,18 @@ pub trait Signal: Clone {
     /// For a scalar.
     fn log_sum_exp(&self) -> Result<Self>;
 
+    /// `ln sum_j exp(log_scale_j - 0.5 sum_d ((x_d - mean_jd) root_jd)^2)`, the logarithm of a mixture of
+    /// diagonal Gaussians with these root precisions.
+    ///
+    /// # Shapes
+    /// `(n, d)` -> `(n,)`; `mean`, `root`: `(k, d)`; `log_scale`: `(k,)`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if the operands do not fit.
+    fn gaussian_mixture(&self, parameters: [&Tensor; 3]) -> Result<Self> {
+        mixture(self, parameters)
+    }
+
     /// [`ops::linear`].
     ///
     /// # Errors
@@ -245,6 +257,14 @@ pub trait Signal: Clone {
     }
 }
 
+/// [`Signal::gaussian_mixture`] of other operations.
+pub(super) fn mixture<S: Signal>(x: &S, [mean, root, log_scale]: [&Tensor; 3]) -> Result<S> {
+    let (k, d) = mean.dims2()?;
+    let offset = x.reshape_event(&[1, d])?.shifted(&mean.neg()?.unsqueeze(0)?)?;
+    let square = offset.scaled(&root.unsqueeze(0)?)?.square()?.sum_last()?;
+    square.affine(-0.5, 0.0)?.shifted(&log_scale.reshape((1, k))?)?.log_sum_exp()
+}
+
 impl Signal for Tensor {
     fn batch(&self) -> usize {
         self.dims().first().copied().unwrap_or(1)
@@ -283,6 +303,13 @@ impl Signal for Tensor {
         let shift = self.detach().max_keepdim(D::Minus1)?;
         let sum = self.broadcast_sub(&shift)?.exp()?.sum(D::Minus1)?;
         Ok((sum.log()? + shift.squeeze(D::Minus1)?)?)
+    }
+
+    fn gaussian_mixture(&self, parameters: [&Tensor; 3]) -> Result<Self> {
+        match ops::gaussian_mixture(self, self.dim(0)?, parameters)? {
+            Some(rows) => Ok(rows),
+            None => mixture(self, parameters),
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Values and tangents of one batch in one tensor.
 
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+
 use candle_core::Tensor;
 
-use super::{Dual, Signal};
+use super::{Dual, Signal, signal::mixture};
 use crate::{
     error::{Error, Result},
     ops::{self, Padding, StackedActivation, stacked_activation},
@@ -17,6 +19,104 @@ use crate::{
 pub struct Stacked {
     rows: Tensor,
     values: usize,
+    /// What layers gave for the first values before.
+    known: Affines,
+}
+
+/// Results of dense layers and convolutions in the order of their calls.
+type Affines = Rc<RefCell<VecDeque<Tensor>>>;
+
+/// Values on their way through a network that keeps the results of dense layers and convolutions, for
+/// a [`Stacked`] that takes the same way again.
+///
+/// A penalty on the gradient of `f` needs that gradient first: the forward pass for it is the one that
+/// the loss needs, too.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    value: Tensor,
+    kept: Affines,
+}
+
+impl Recorded {
+    /// At the entrance of a network.
+    pub fn new(value: &Tensor) -> Self {
+        Self { value: value.clone(), kept: Affines::default() }
+    }
+
+    /// The value.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    fn with(&self, value: Tensor) -> Self {
+        Self { value, kept: self.kept.clone() }
+    }
+
+    fn keep(&self, value: Tensor) -> Self {
+        self.kept.borrow_mut().push_back(value.detach());
+        self.with(value)
+    }
+}
+
+impl Signal for Recorded {
+    fn batch(&self) -> usize {
+        Signal::batch(&self.value)
+    }
+
+    fn dims(&self) -> &[usize] {
+        self.value.dims()
+    }
+
+    fn linear_map(&self, map: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(self.with(map(&self.value)?))
+    }
+
+    fn affine_map(&self, map: impl Fn(&Tensor, bool) -> Result<Tensor>) -> Result<Self> {
+        Ok(self.with(map(&self.value, true)?))
+    }
+
+    fn joined(parts: &[&Self], map: impl Fn(&[&Tensor]) -> Result<Tensor>) -> Result<Self> {
+        let Some(first) = parts.first() else { return Err(no_parts()) };
+        Ok(first.with(map(&parts.iter().map(|part| &part.value).collect::<Vec<_>>())?))
+    }
+
+    fn leaky_relu(&self, slope: f64) -> Result<Self> {
+        Ok(self.with(ops::leaky_relu(&self.value, slope)?))
+    }
+
+    fn softplus(&self) -> Result<Self> {
+        Ok(self.with(ops::softplus(&self.value)?))
+    }
+
+    fn square(&self) -> Result<Self> {
+        Ok(self.with(Signal::square(&self.value)?))
+    }
+
+    fn log_sum_exp(&self) -> Result<Self> {
+        Ok(self.with(Signal::log_sum_exp(&self.value)?))
+    }
+
+    fn gaussian_mixture(&self, parameters: [&Tensor; 3]) -> Result<Self> {
+        Ok(self.with(self.value.gaussian_mixture(parameters)?))
+    }
+
+    fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        Ok(self.keep(ops::linear(&self.value, weight, bias)?))
+    }
+
+    fn conv2d(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        stride: usize,
+        padding: impl Into<Padding>,
+    ) -> Result<Self> {
+        Ok(self.keep(ops::conv2d(&self.value, weight, bias, stride, padding)?))
+    }
+}
+
+fn no_parts() -> Error {
+    Error::Config { field: "parts", reason: "there is none".into() }
 }
 
 impl Stacked {
@@ -38,7 +138,21 @@ impl Stacked {
             return Err(Error::Shape { what: "directions", expected, got });
         }
         let rows = Tensor::cat(&[points, directions], 0)?;
-        Ok(Self { rows, values: points.dims()[0] })
+        Ok(Self { rows, values: points.dims()[0], known: Affines::default() })
+    }
+
+    /// The first points have passed the same network with the same weights: what its dense layers and
+    /// convolutions gave for them is not computed again.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] later, in a layer that gave another shape before.
+    #[must_use]
+    pub fn knowing(self, before: &Recorded) -> Self {
+        Self { known: Rc::new(RefCell::new(before.kept.take())), ..self }
+    }
+
+    fn next_known(&self) -> Option<Tensor> {
+        self.known.borrow_mut().pop_front()
     }
 
     /// All values, `(n, ..)`.
@@ -58,7 +172,7 @@ impl Stacked {
     }
 
     fn with(&self, rows: Tensor) -> Self {
-        Self { rows, values: self.values }
+        Self { rows, values: self.values, known: self.known.clone() }
     }
 
     /// Through a function of [`Dual`], row by row.
@@ -102,9 +216,7 @@ impl Signal for Stacked {
     }
 
     fn joined(parts: &[&Self], map: impl Fn(&[&Tensor]) -> Result<Tensor>) -> Result<Self> {
-        let Some(first) = parts.first() else {
-            return Err(Error::Config { field: "parts", reason: "there is none".into() });
-        };
+        let Some(first) = parts.first() else { return Err(no_parts()) };
         Ok(first.with(map(&parts.iter().map(|part| &part.rows).collect::<Vec<_>>())?))
     }
 
@@ -125,8 +237,17 @@ impl Signal for Stacked {
         self.composed(Signal::log_sum_exp)
     }
 
+    fn gaussian_mixture(&self, parameters: [&Tensor; 3]) -> Result<Self> {
+        match ops::gaussian_mixture(&self.rows, self.values, parameters)? {
+            Some(rows) => Ok(self.with(rows)),
+            None => mixture(self, parameters),
+        }
+    }
+
     fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        Ok(self.with(ops::linear_rows(&self.rows, weight, bias, self.values)?))
+        let known = self.next_known();
+        let bias = (bias, self.values);
+        Ok(self.with(ops::linear_rows(&self.rows, weight, bias, known.as_ref())?))
     }
 
     fn conv2d(
@@ -136,8 +257,9 @@ impl Signal for Stacked {
         stride: usize,
         padding: impl Into<Padding>,
     ) -> Result<Self> {
-        let bias = (bias, self.values);
-        Ok(self.with(ops::conv2d_rows(&self.rows, weight, bias, stride, padding.into())?))
+        let (known, bias) = (self.next_known(), (bias, self.values));
+        let geometry = (stride, padding.into());
+        Ok(self.with(ops::conv2d_rows(&self.rows, weight, bias, geometry, known.as_ref())?))
     }
 
     fn masked(&self, mask: &Tensor) -> Result<Self> {

@@ -201,13 +201,21 @@ fn describe(run: &mut Run<'_>, settings: &StackedSettings, digits: &ImageSet) {
              updates to where it rests."
         ),
     };
+    let penalty = match settings.gradient_penalty {
+        // The published one of the other experiments.
+        0.1 => String::new(),
+        gamma => format!(
+            " gamma is {gamma}: with the 0.1 of the other experiments networks of width 16 draw a single \
+             image after a thousand updates."
+        ),
+    };
     run.paragraph(format!(
         "{triples} images of three of the digits of `{}`, {how}. DCGAN networks of base width {width} \
          (64 at 64x64 in the paper), {latent} latent variables; the entropy's gradient by {estimate}{few}. \
          {samples} samples are classified plane by plane by the repository's digit network `a`; the \
          divergence is of their cells from the digits' own frequencies. Beside stand the values of a \
          perfect sampler, and real triples of test digits seen through the same network. Weight of the \
-         entropy and penalty are not in the paper for this experiment.{sigma}",
+         entropy and penalty are not in the paper for this experiment.{penalty}{sigma}",
         digits.name
     ));
 }

@@ -36,16 +36,13 @@ impl MixtureEnergy {
 
 impl EnergyNetwork for MixtureEnergy {
     fn logits<S: Signal>(&self, x: &S, _masks: &[Tensor]) -> Result<S> {
-        let (components, dim) = self.mean.dims2()?;
+        let dim = self.mean.dim(1)?;
         // ln w_j - sum_d ln s_jd - (D / 2) ln 2 pi.
         let weights = self.logits.broadcast_sub(&self.logits.log_sum_exp(D::Minus1)?)?;
         let constant = (weights - self.log_deviation.sum(1)?)?;
         let constant = constant.affine(1.0, -0.5 * dim as f64 * (2.0 * PI).ln())?;
-        let offset = x.reshape_event(&[1, dim])?.shifted(&self.mean.neg()?.unsqueeze(0)?)?;
-        let precision = self.log_deviation.neg()?.exp()?.reshape((1, components, dim))?;
-        let square = offset.scaled(&precision)?.square()?.sum_last()?;
-        let terms = square.affine(-0.5, 0.0)?.shifted(&constant.reshape((1, components))?)?;
-        terms.log_sum_exp()?.reshape_event(&[1])
+        let root = self.log_deviation.neg()?.exp()?;
+        x.gaussian_mixture([&self.mean, &root, &constant])?.reshape_event(&[1])
     }
 
     fn is_normalised(&self) -> bool {

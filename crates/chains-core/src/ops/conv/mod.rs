@@ -56,11 +56,12 @@ pub fn conv2d(
     stride: usize,
     padding: impl Into<Padding>,
 ) -> Result<Tensor> {
-    direct(Kind::Dense, x, (weight, bias, usize::MAX), (stride, padding.into()))
+    direct(Kind::Dense, x, (weight, bias, usize::MAX), (stride, padding.into()), None)
 }
 
 /// [`conv2d`] that adds the bias to the maps of the first `biased` images only: values and, behind
-/// them, tangents of one batch.
+/// them, tangents of one batch. The maps of as many of the first images as `known` has are taken from
+/// there.
 ///
 /// # Errors
 /// As [`conv2d`].
@@ -68,10 +69,10 @@ pub(crate) fn conv2d_rows(
     x: &Tensor,
     weight: &Tensor,
     (bias, biased): (Option<&Tensor>, usize),
-    stride: usize,
-    padding: Padding,
+    geometry: (usize, Padding),
+    known: Option<&Tensor>,
 ) -> Result<Tensor> {
-    direct(Kind::Dense, x, (weight, bias, biased), (stride, padding))
+    direct(Kind::Dense, x, (weight, bias, biased), geometry, known)
 }
 
 /// [`relu`] of [`conv2d`] in one pass: layers whose normalisation is folded into the weight.
@@ -88,7 +89,7 @@ pub fn conv2d_relu(
     stride: usize,
     padding: impl Into<Padding>,
 ) -> Result<Tensor> {
-    direct(Kind::Rectified, x, (weight, bias, usize::MAX), (stride, padding.into()))
+    direct(Kind::Rectified, x, (weight, bias, usize::MAX), (stride, padding.into()), None)
 }
 
 fn direct(
@@ -96,6 +97,7 @@ fn direct(
     x: &Tensor,
     (weight, bias, biased): (&Tensor, Option<&Tensor>, usize),
     (stride, padding): (usize, Padding),
+    known: Option<&Tensor>,
 ) -> Result<Tensor> {
     let what = kind.title();
     let (b, c, h, w) = rank4(what, "(b, in, h, w)", x)?;
@@ -105,8 +107,17 @@ fn direct(
     }
     check_bias(what, bias, out)?;
     let geometry = Geometry::direct(what, [b, c, h, w], out, [kh, kw], (stride, padding))?;
+    let biased = biased.min(b);
+    if let Some(known) = known {
+        let [_, maps @ ..] = geometry.map_shape();
+        if known.rank() != 4 || known.dims()[1..] != maps || known.dims()[0] > biased {
+            let (expected, got) = (format!("at most {biased} of {maps:?}"), known.dims().to_vec());
+            return Err(Error::Shape { what: "known maps", expected, got });
+        }
+    }
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
-        return Convolution { kind, geometry, biased: biased.min(b) }.apply(x, weight, bias);
+        let known = known.filter(|known| fused(&[known])).map(Tensor::contiguous).transpose()?;
+        return Convolution { kind, geometry, biased, known }.apply(x, weight, bias);
     }
     let y = composed(&geometry, x, weight, None, 1)?;
     let y = first_rows(&y, biased, |y| with_bias(y.clone(), bias))?;
@@ -143,7 +154,7 @@ pub fn conv_transpose2d(
     let settings = [stride, padding, output_padding];
     let geometry = Geometry::transposed(WHAT, [b, c, h, w], out, [kh, kw], settings)?;
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
-        return Convolution { kind: Kind::Transposed, geometry, biased: b }.apply(x, weight, bias);
+        return Convolution::of(Kind::Transposed, geometry).apply(x, weight, bias);
     }
     let y = x.conv_transpose2d(weight, padding, output_padding, stride, 1)?;
     with_bias(y, bias)
@@ -174,7 +185,7 @@ pub fn depthwise_conv2d(
     let settings = (stride, padding.into());
     let geometry = Geometry::direct(WHAT, [b, c, h, w], c, [kh, kw], settings)?;
     if fused(&[x, weight, bias.unwrap_or(weight)]) {
-        return Convolution { kind: Kind::Depthwise, geometry, biased: b }.apply(x, weight, bias);
+        return Convolution::of(Kind::Depthwise, geometry).apply(x, weight, bias);
     }
     composed(&geometry, x, weight, bias, c)
 }

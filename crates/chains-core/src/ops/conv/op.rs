@@ -32,15 +32,21 @@ impl Kind {
     }
 }
 
-#[derive(Clone, Copy)]
 pub(super) struct Convolution {
     pub(super) kind: Kind,
     pub(super) geometry: Geometry,
     /// Images whose maps the bias is added to, from the first on; others only of [`Kind::Dense`].
     pub(super) biased: usize,
+    /// The maps of the first images, if they were computed before; others only of [`Kind::Dense`].
+    pub(super) known: Option<Tensor>,
 }
 
 impl Convolution {
+    /// With a bias on all images.
+    pub(super) fn of(kind: Kind, geometry: Geometry) -> Self {
+        Self { kind, geometry, biased: geometry.batch, known: None }
+    }
+
     pub(super) fn apply(
         self,
         x: &Tensor,
@@ -54,18 +60,30 @@ impl Convolution {
         })
     }
 
-    fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> (CpuStorage, Shape) {
+    fn forward(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
         let g = &self.geometry;
         let (y, shape) = match self.kind {
             Kind::Dense | Kind::Rectified => {
                 let rectify = matches!(self.kind, Kind::Rectified);
-                let bias = bias.map(|bias| (bias, self.biased));
-                (forward(g, x, weight, bias, rectify), g.map_shape())
+                let first = self.known.as_ref().map_or(0, |known| known.dims()[0]);
+                let bias = bias.map(|bias| (bias, self.biased - first));
+                let others = Geometry { batch: g.batch - first, ..*g };
+                let y = forward(&others, &x[first * g.image_len()..], weight, bias, rectify);
+                let y = match &self.known {
+                    Some(known) => with_values([known], |[known]| Ok([known, &y].concat()))?,
+                    None => y,
+                };
+                (y, g.map_shape())
             }
             Kind::Transposed => (dense::image_gradient(g, x, weight, bias), g.image_shape()),
             Kind::Depthwise => (depthwise::forward(g, x, weight, bias), g.map_shape()),
         };
-        (CpuStorage::F32(y), Shape::from(&shape[..]))
+        Ok((CpuStorage::F32(y), Shape::from(&shape[..])))
     }
 
     /// The gradient of the sum before it was rectified to `y`.
@@ -124,7 +142,7 @@ impl CustomOp2 for Convolution {
         weight: &CpuStorage,
         lw: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok(self.forward(slice(x, lx)?, slice(weight, lw)?, None))
+        self.forward(slice(x, lx)?, slice(weight, lw)?, None)
     }
 
     fn bwd(
@@ -152,7 +170,7 @@ impl CustomOp3 for Convolution {
         bias: &CpuStorage,
         lb: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok(self.forward(slice(x, lx)?, slice(weight, lw)?, Some(slice(bias, lb)?)))
+        self.forward(slice(x, lx)?, slice(weight, lw)?, Some(slice(bias, lb)?))
     }
 
     fn bwd(

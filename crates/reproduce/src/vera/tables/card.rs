@@ -1,9 +1,9 @@
 //! What a model of tables needs to read another table: `table.json` beside its `config.json`.
 
-use std::path::Path;
+use std::{cell::Cell, collections::BTreeSet, path::Path};
 
 use candle_core::Tensor;
-use datasets::{Standardiser, Table, read_table};
+use datasets::{Standardiser, Table, read_table_where};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -63,6 +63,13 @@ pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
     format!("{}, .. ({} more), {}", first.join(", "), all.len() - FIRST - LAST, last.join(", "))
 }
 
+/// The error of a file without some of the model's columns.
+fn absent(columns: &[&str], path: &Path) -> Error {
+    let names: Vec<String> = columns.iter().map(|name| format!("`{name}`")).collect();
+    let reason = format!("the model needs the columns {}, which are not there", listed(&names));
+    Error::format(path, reason)
+}
+
 impl TableCard {
     /// Of a table before it was standardised.
     pub(crate) fn new(table: &Table, standardiser: &Standardiser, label: &str) -> Self {
@@ -117,12 +124,29 @@ impl TableCard {
     /// # Errors
     /// If columns are missing, or a categorical one has a word that the model has never seen.
     pub(crate) fn read(&self, path: &Path) -> Result<Rows> {
-        let table = match read_table(path, Some(&self.label)) {
+        // A categorical column gives several inputs; others may hold anything.
+        let base = |name: &str| name.split_once('=').map_or(name, |(base, _)| base).to_owned();
+        let used: BTreeSet<String> = self
+            .columns
+            .iter()
+            .flat_map(|column| [column.name.clone(), base(&column.name)])
+            .collect();
+        let any = Cell::new(false);
+        let keep = |name: &str| {
+            let kept = used.contains(name);
+            any.set(any.get() || kept);
+            kept
+        };
+        let table = match read_table_where(path, Some(&self.label), &keep) {
             Err(datasets::Error::Format { reason, .. }) if reason.contains("no label column") => {
-                read_table(path, None)
+                read_table_where(path, None, &keep)
             }
             found => found,
         };
+        if !any.get() && matches!(table, Err(datasets::Error::Format { .. })) {
+            let all: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(absent(&all, path));
+        }
         self.rows(&table.map_err(usage)?, path)
     }
 
@@ -161,11 +185,7 @@ impl TableCard {
             places.push(found);
         }
         if !missing.is_empty() {
-            let reason = format!(
-                "the model needs the columns {}, which are not there",
-                listed(&missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
-            );
-            return Err(Error::format(path, reason));
+            return Err(absent(&missing, path));
         }
         let own: Vec<String> = self.columns.iter().filter_map(|c| base(&c.name)).collect();
         let strange = |name: &&String| {
@@ -182,6 +202,8 @@ impl TableCard {
 
 #[cfg(test)]
 mod tests {
+    use datasets::read_table;
+
     use super::*;
 
     fn table(dir: &Path, text: &str) -> std::path::PathBuf {
@@ -204,7 +226,7 @@ mod tests {
         assert_eq!(TableCard::load(dir.path()).unwrap(), None);
         card.save(dir.path()).unwrap();
         assert_eq!(TableCard::load(dir.path()).unwrap().as_ref(), Some(&card));
-        let path = table(dir.path(), "y,c,other,a\nyes,v,9,5\n,v,9,1\nmaybe,v,9,2\n");
+        let path = table(dir.path(), "y,c,other,a\nyes,v,9,5\n,v,,1\nmaybe,v,free text,2\n");
         let rows = card.read(&path).unwrap();
         assert_eq!(rows.x.to_vec2::<f32>().unwrap()[0], [3.0, -1.0, 1.0]);
         assert_eq!((rows.labels, rows.foreign), (vec![Some(1), None, None], 1));

@@ -1,9 +1,11 @@
 //! The user's file as rows to train on and rows to measure on.
 
-use std::{fs, path::Path};
+use std::{cell::RefCell, fs, path::Path};
 
 use chains_core::Seed;
-use datasets::{Standardiser, Table, labelled_subset, read_table, stratified_split};
+use datasets::{
+    Standardiser, Table, labelled_subset, read_table, read_table_where, stratified_split,
+};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -86,8 +88,7 @@ pub(super) fn prepare(path: &Path, settings: &OwnSettings, seed: u64) -> Result<
     }
     let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
     let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let whole = read_table(path, Some(&settings.label)).map_err(usage)?;
-    let whole = dropped(whole, &settings.drop)?;
+    let whole = read(path, settings)?;
     if whole.classes.len() < 2 {
         return Err(Error::Usage(format!(
             "{}: the column `{}` has {}; a classifier needs two classes or more",
@@ -109,24 +110,27 @@ pub(super) fn prepare(path: &Path, settings: &OwnSettings, seed: u64) -> Result<
     divide(table, constant, uses, settings, digest)
 }
 
-/// Without the columns that the user drops, whole categorical ones at a time.
-fn dropped(table: Table, names: &[String]) -> Result<Table> {
-    let mut gone = Vec::new();
-    for name in names {
-        let of = |column: &String| column == name || column.split('=').next() == Some(name);
-        let found: Vec<usize> = (0..table.dim()).filter(|&j| of(&table.columns[j])).collect();
-        if found.is_empty() {
+/// The file without the columns that the user drops, whatever stands in those.
+fn read(path: &Path, settings: &OwnSettings) -> Result<Table> {
+    let header = RefCell::new(Vec::new());
+    let keep = |name: &str| {
+        header.borrow_mut().push(name.to_owned());
+        !settings.drop.iter().any(|dropped| dropped == name)
+    };
+    let found = read_table_where(path, Some(&settings.label), &keep);
+    let header = header.into_inner();
+    if !header.is_empty() {
+        if let Some(name) = settings.drop.iter().find(|name| !header.contains(*name)) {
             return Err(Error::Usage(format!(
                 "--set drop: there is no column `{name}`; there are {}",
-                listed(&table.columns)
+                listed(&header)
             )));
         }
-        gone.extend(found);
+        if header.iter().all(|name| settings.drop.contains(name) || *name == settings.label) {
+            return Err(Error::Usage("--set drop: no column would be left".into()));
+        }
     }
-    if gone.len() == table.dim() {
-        return Err(Error::Usage("--set drop: no column would be left".into()));
-    }
-    Ok(table.drop_columns(&gone))
+    found.map_err(usage)
 }
 
 /// Holds out a share of the labelled rows of every class, and chooses the labels to use of the others.
@@ -240,6 +244,12 @@ mod tests {
         let mean = (0..29).map(x).sum::<f64>() / n;
         let square = (0..29).map(|i| x(i).powi(2)).sum::<f64>() / n;
         assert!(mean.abs() < 1e-6 && (square - 1.0).abs() < 1e-5, "{mean} {square}");
+        // A column that is dropped may hold anything.
+        let text =
+            fs::read_to_string(&path).unwrap().replace("\n3,", "\n?,").replace("\n4,", "\n,");
+        fs::write(&path, text).unwrap();
+        assert_eq!(prepare(&path, &settings(&set), 5).unwrap().uses, own.uses);
+        file(dir.path());
         // All labels but those held out.
         let own = prepare(&path, &settings(&set[..1]), 5).unwrap();
         assert_eq!(own.rows(Use::Labelled).len(), 24);
@@ -263,6 +273,8 @@ mod tests {
             &["class `b`", "10 labelled", "8 are left", "held_out=0.2", "labels_per_class=9"],
         );
         says(&[("label", "kind"), ("drop", "[\"nr\"]")], &["no column `nr`", "id"]);
+        let all = "[\"id\", \"x\", \"colour\", \"same\"]";
+        says(&[("label", "kind"), ("drop", all)], &["no column would be left"]);
         fs::write(&path, "x,same\n1,7\n2,7\n3,7\n").unwrap();
         says(&[("label", "same")], &["`same`", "the one class `7`", "two classes"]);
         fs::write(&path, "x,kind\n1,\n2,\n").unwrap();

@@ -3,21 +3,22 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Dual, Jet, Signal, Stacked};
+use super::{Dual, Jet, Signal};
 use crate::{
     Error, Result,
     ops::{self, NormOptions},
     testing::{
-        assert_agrees, assert_close, assert_differences, assert_thread_count_free, evaluate,
-        normal, on_devices, uniform, values,
+        assert_agrees, assert_close, assert_differences, evaluate, normal, on_devices, uniform,
+        values,
     },
 };
 
 on_devices!(
     fused_tangents_equal_the_composed_path,
-    stacked_rows_are_those_of_a_dual,
     the_penalty_of_a_quadratic_energy_has_its_closed_form,
 );
+
+mod stacked;
 
 type Map = fn(&Dual, &[Tensor]) -> Result<Dual>;
 
@@ -130,6 +131,12 @@ const CASES: &[Case] = &[
         map: |x, p| x.shifted(&p[0])?.scaled(&p[1])?.square()?.sum_last(),
     },
     Case { name: "log-sum-exp", x: &[3, 5], parameters: &[], map: |x, _| x.log_sum_exp() },
+    Case {
+        name: "mixture",
+        x: &[4, 3],
+        parameters: &[&[5, 3], &[5, 3], &[5]],
+        map: |x, p| x.gaussian_mixture([&p[0], &p[1], &p[2]]),
+    },
     Case {
         name: "Gaussian",
         x: &[3, 5],
@@ -278,7 +285,8 @@ fn bent<S: Signal>(x: &S, p: &[Tensor], which: usize) -> Result<S> {
         0 => h.softplus()?.add(&h)?,
         1 => S::cat(&[&h.leaky_relu(0.2)?, &h.narrow(1, 1, 2)?], 1)?.square()?,
         2 => h.square()?.affine(0.3, 0.1)?.softplus()?,
-        _ => h.shifted(&p[1])?.scaled(&p[1])?.softplus()?,
+        3 => h.shifted(&p[1])?.scaled(&p[1])?.softplus()?,
+        _ => return x.gaussian_mixture([&p[0], &p[0].affine(0.5, 1.0)?, &p[1]]),
     };
     h.log_sum_exp()
 }
@@ -288,7 +296,7 @@ fn jets_are_the_central_differences_of_the_value_and_differentiate() -> Result<(
     const H: f64 = 1e-4;
     let inputs =
         [normal("x", (2, 3)), normal("v", (2, 3)), normal("weight", (4, 3)), normal("bias", 4)];
-    for which in 0..4 {
+    for which in 0..5 {
         let at = |t: f64| -> Result<Tensor> {
             bent(&(&inputs[0] + (&inputs[1] * t)?)?, &inputs[2..], which)
         };
@@ -306,44 +314,5 @@ fn jets_are_the_central_differences_of_the_value_and_differentiate() -> Result<(
         assert_differences("jet", &both, &inputs)?;
     }
     assert!(Jet::along(inputs[0].clone(), inputs[2].clone()).is_err());
-    Ok(())
-}
-
-/// A network of every operation that a [`Stacked`] does in its own way, for maps of two channels.
-fn stacked<S: Signal>(x: &S, p: &[Tensor], mask: &Tensor) -> Result<S> {
-    let h = x.conv2d(&p[0], Some(&p[1]), 1, 1)?.leaky_relu(0.2)?.masked(mask)?;
-    let h = h.conv2d(&p[2], Some(&p[3]), 2, 1)?.softplus()?.affine(0.7, 0.2)?.mean_space()?;
-    let h = S::cat(&[&h, &h.narrow(1, 0, 2)?.square()?], 1)?;
-    h.linear(&p[4], Some(&p[5]))?.shifted(&p[5])?.scaled(&p[5])?.log_sum_exp()
-}
-
-fn stacked_rows_are_those_of_a_dual(device: &Device) -> Result<()> {
-    let shapes: [&[usize]; 6] = [&[3, 2, 3, 3], &[3], &[4, 3, 3, 3], &[4], &[5, 6], &[5]];
-    let mut inputs = vec![uniform("x", (3, 2, 5, 5), -2.0, 1.9), normal("v", (2, 2, 5, 5))];
-    inputs.extend(shapes.iter().enumerate().map(|(i, s)| normal(&format!("p{i}"), *s)));
-    let mask = uniform("mask", (3, 3, 5, 5), 0.0, 2.0);
-    let same = |mask: &Tensor, like: &Tensor| -> Result<Tensor> {
-        Ok(mask.to_dtype(like.dtype())?.to_device(like.device())?)
-    };
-    let together = |i: &[Tensor]| {
-        let out = stacked(&Stacked::new(&i[0], &i[1])?, &i[2..], &same(&mask, &i[0])?)?;
-        Ok(Tensor::cat(&[out.values()?, out.tangents()?], 0)?)
-    };
-    let apart = |i: &[Tensor]| {
-        let mask = same(&mask, &i[0])?;
-        let dual = Dual::new(i[0].narrow(0, 0, 2)?, i[1].clone())?;
-        let dual = stacked(&dual, &i[2..], &mask.narrow(0, 0, 2)?)?;
-        let alone = stacked(&i[0].narrow(0, 2, 1)?, &i[2..], &mask.narrow(0, 2, 1)?)?;
-        Ok(Tensor::cat(&[dual.value(), &alone, dual.tangent()], 0)?)
-    };
-    let want = evaluate(&apart, &inputs, DType::F64, &Device::Cpu)?;
-    let got = evaluate(&together, &inputs, DType::F64, &Device::Cpu)?;
-    assert_close("values and tangents", &got.value, &want.value, 1e-12);
-    for (got, want) in got.grads.iter().zip(&want.grads) {
-        assert_close("gradients", got.as_ref().unwrap(), want.as_ref().unwrap(), 1e-11);
-    }
-    assert_agrees("stacked", &together, &inputs, device, 2e-5)?;
-    assert_thread_count_free("stacked", together, &inputs)?;
-    assert!(Stacked::new(&inputs[1], &inputs[0]).is_err());
     Ok(())
 }
