@@ -4,9 +4,6 @@
 //! Energy-based Models*, ICLR 2021; the autoencoder is that of A. Vahdat, J. Kautz, *NVAE: A Deep
 //! Hierarchical Variational Autoencoder*, NeurIPS 2020.
 //!
-//! **Not implemented yet.** The crate holds its place in the workspace and has no public items; this
-//! page says what it is for.
-//!
 //! # The method
 //!
 //! The model multiplies a trained autoencoder by a small convolutional energy on pixels,
@@ -34,18 +31,21 @@
 //! in which every coordinate has the same scale, so one step size serves them all. Chains start from
 //! fresh noise or, for the latent part, from a replay buffer.
 //!
-//! # What the crate will contain
+//! # What the crate contains
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `config` | the published autoencoders and energy networks, one preset a row of the tables |
-//! | `model` | the hierarchical autoencoder, the energy network with its spectral regularisation |
-//! | `sampler` | the reparameterised potential and Langevin chains on it, with the replay buffer |
-//! | `objective` | the bound of stage 1, the contrastive loss of stage 2 |
-//! | `import` | names of the official checkpoints' tensors, after conversion to safetensors |
-//! | `train` | one update of either stage |
+//! | [`config`] | the published autoencoders, energy networks and trainings, one preset a row of the tables, and small ones |
+//! | [`nvae`] | the hierarchical autoencoder: cells, towers, flows, heads; as a map of noise |
+//! | [`energy`] | the energy networks of images and points, the critic of the ablation |
+//! | [`NoiseSpace`], [`run_chains`], [`SampleStream`] | the potentials, Langevin chains, samples in batches |
+//! | [`objective`], [`preprocess`] | the loss of the first stage and its schedules; bits and dequantisation |
+//! | [`train`] | one update of either stage, the steps of ablation and extension, a rule when to stop |
+//! | [`baselines`] | energies on pixels without an autoencoder |
+//! | [`plane`] | autoencoder and exact partition function of points in the plane |
+//! | [`published_tensors`], [`infer_config`] | names of the official checkpoints' tensors |
 //!
-//! Two potentials will be offered by name. The *paper's* is the density above and serves everything
+//! Two potentials are offered by name ([`Potential`]). The *paper's* is the density above and serves everything
 //! that claims to be a density. The *official* program differentiates a potential without the
 //! Jacobian of the reparameterisation, which is another density; it is needed to repeat published
 //! image scores. A report says which one ran.
@@ -57,3 +57,35 @@
 //!
 //! Noise, parameters, layers, Langevin kernels, the replay buffer and checkpoints come from
 //! [`chains_core`].
+
+pub mod baselines;
+pub mod config;
+pub mod energy;
+mod import;
+mod likelihood;
+mod model;
+mod noise_decoder;
+pub mod nvae;
+pub mod objective;
+pub mod plane;
+mod potential;
+pub mod preprocess;
+mod replay;
+mod sampler;
+pub mod train;
+
+pub use config::{
+    ConvEnergyConfig, EnergyConfig, EnergyTrainConfig, Head, NvaeConfig, NvaeTrainConfig,
+    SpectralWeight,
+};
+pub use energy::{EnergyModel, EnergyNetwork};
+pub use import::{infer_config, published_tensors, read_published};
+pub use likelihood::{importance_weights, unnormalised_log_density};
+pub use model::{NVAE_METHOD, NvaeModel};
+pub use noise_decoder::{
+    Decoded, Group, JointNoise, NoiseDecoder, NoiseShapes, PixelLaw, PixelRange,
+};
+pub use nvae::{Nvae, Pass, Pixels};
+pub use potential::{Evaluated, NoiseSpace, Potential};
+pub use replay::{Begun, NoiseBuffer, ReplayConfig};
+pub use sampler::{ChainConfig, Ended, Health, SampleStream, run_chains};

@@ -77,6 +77,24 @@ impl BatchNorm {
         Ok(Self { weight: get("weight", 1.0)?, bias: get("bias", 0.0)?, running, relu })
     }
 
+    /// The gains, `(channels,)`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// Scale and shift, `(channels,)` each, of the layer in evaluation, as running moments and parameters
+    /// are now: what is folded into a convolution beside the layer.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn running_affine(&self) -> Result<[Tensor; 2]> {
+        let moment = |t: &Tensor| t.reshape(self.weight.shape());
+        let deviation = (moment(&self.running.variance)? + EPS)?.sqrt()?;
+        let scale = self.weight.div(&deviation)?;
+        let shift = (&self.bias - scale.mul(&moment(&self.running.mean)?)?)?;
+        Ok([scale, shift])
+    }
+
     /// `(b, channels, ..space)` -> the same shape.
     ///
     /// # Errors
@@ -117,10 +135,19 @@ impl BatchNorm {
     ///
     /// # Errors
     /// [`Error::Config`] if there is no such layer.
-    pub fn follow(
+    pub fn follow(store: &ParamStore, prefix: &str, found: &(BatchMoments, usize)) -> Result<()> {
+        Self::follow_by(store, prefix, found, MOMENTUM)
+    }
+
+    /// As [`BatchNorm::follow`], by another part of the way than a tenth: PyTorch's momentum.
+    ///
+    /// # Errors
+    /// As [`BatchNorm::follow`].
+    pub fn follow_by(
         store: &ParamStore,
         prefix: &str,
         (moments, count): &(BatchMoments, usize),
+        momentum: f64,
     ) -> Result<()> {
         let unbiased = *count as f64 / count.saturating_sub(1).max(1) as f64;
         for (leaf, now, scale) in
@@ -130,8 +157,8 @@ impl BatchNorm {
                 let reason = format!("no variable {prefix}.{leaf}");
                 return Err(Error::Config { field: "batch norm", reason });
             };
-            let now = (now.reshape(var.shape())? * (MOMENTUM * scale))?;
-            var.set(&((var.as_detached_tensor() * (1.0 - MOMENTUM))? + now)?)?;
+            let now = (now.reshape(var.shape())? * (momentum * scale))?;
+            var.set(&((var.as_detached_tensor() * (1.0 - momentum))? + now)?)?;
         }
         Ok(())
     }
@@ -195,6 +222,9 @@ mod tests {
         let var = store.get("bn.running_var").unwrap().as_detached_tensor();
         let want = x.broadcast_sub(&mean)?.broadcast_div(&(var + EPS)?.sqrt()?)?.relu()?;
         assert_close("evaluation", &values(&y), &values(&want), 1e-12);
+        let [scale, shift] = norm.running_affine()?;
+        let folded = x.broadcast_mul(&scale)?.broadcast_add(&shift)?.relu()?;
+        assert_close("affine", &values(&folded), &values(&want), 1e-12);
         assert!(BatchNorm::follow(&store, "other", &moments.found()[0]).is_err());
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Adam.
 
+mod regularised;
+
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var, backprop::GradStore};
@@ -10,6 +12,8 @@ use crate::{
     ops::{AdamStep, adam_step},
     params::ParamStore,
 };
+
+pub use regularised::{MomentClip, Regularisation};
 
 /// Constants of Adam; no weight decay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +64,7 @@ impl Adam {
         grads: &GradStore,
         learning_rate: f64,
     ) -> Result<()> {
-        self.apply(store, grads, learning_rate, false)
+        self.apply(store, grads, learning_rate, false, plain)
     }
 
     /// [`Adam::step`] that takes entries of gradients that are not a number as zero.
@@ -73,7 +77,7 @@ impl Adam {
         grads: &GradStore,
         learning_rate: f64,
     ) -> Result<()> {
-        self.apply(store, grads, learning_rate, true)
+        self.apply(store, grads, learning_rate, true, plain)
     }
 
     fn apply(
@@ -82,6 +86,7 @@ impl Adam {
         grads: &GradStore,
         learning_rate: f64,
         nan_as_zero: bool,
+        shape: impl Fn(&Tensor, &Var, &Var) -> Result<Tensor>,
     ) -> Result<()> {
         self.steps += 1;
         let AdamConfig { beta1, beta2, eps } = self.config;
@@ -103,7 +108,7 @@ impl Adam {
                     self.moments.entry(name).or_insert((zero()?, zero()?))
                 }
             };
-            adam_step(&var, grad, m, v, constants)?;
+            adam_step(&var, &shape(grad, &var, v)?, m, v, constants)?;
         }
         Ok(())
     }
@@ -146,6 +151,11 @@ impl Adam {
         }
         Ok(Self { config, steps, moments })
     }
+}
+
+/// The gradient as it is.
+fn plain(grad: &Tensor, _: &Var, _: &Var) -> Result<Tensor> {
+    Ok(grad.clone())
 }
 
 #[cfg(test)]

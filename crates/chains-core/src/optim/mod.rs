@@ -1,7 +1,9 @@
 //! Optimisers and weight averages with state that saves.
 
 mod adam;
+mod adamax;
 mod average;
 
-pub use adam::{Adam, AdamConfig};
+pub use adam::{Adam, AdamConfig, MomentClip, Regularisation};
+pub use adamax::{Adamax, AdamaxConfig};
 pub use average::WeightAverage;

@@ -9,6 +9,7 @@ mod metrics;
 mod primitives;
 #[cfg(test)]
 mod tests;
+mod vaebm;
 mod vera;
 mod walkback;
 
@@ -51,6 +52,7 @@ pub fn workloads() -> Vec<Workload> {
         infusion::workloads(),
         walkback::workloads(),
         vera::workloads(),
+        vaebm::workloads(),
         metrics::workloads(),
         primitives::workloads(),
     ];
