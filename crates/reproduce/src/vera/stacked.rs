@@ -39,7 +39,7 @@ pub(super) const STACKED_MNIST: Experiment = Experiment {
     title: "Modes of StackedMNIST with and without the entropy",
     headline: false,
     data: "MNIST (part of the repository)",
-    time: ["3 s", "8 min", "2 weeks"],
+    time: ["3 s", "9 min", "2 weeks"],
     settings: |request| settings_table(&resolve(request)?),
     ready: |request| digits::ready(&request.root),
     run,

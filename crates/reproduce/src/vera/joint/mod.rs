@@ -34,7 +34,7 @@ pub(super) const JEM_CIFAR10: Experiment = Experiment {
     title: "A joint energy model of CIFAR-10: classes, outliers, refined samples",
     headline: false,
     data: "CIFAR-10 (none at smoke)",
-    time: ["5 s", "10 min", "months"],
+    time: ["5 s", "8 min", "months"],
     settings: |request| colour::settings(request, Photographs::Cifar10),
     ready: |request| Photographs::Cifar10.ready(request),
     run: |run| colour::run(run, Photographs::Cifar10),

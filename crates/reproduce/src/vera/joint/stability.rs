@@ -35,7 +35,7 @@ pub(in super::super) const STABILITY: Experiment = Experiment {
     title: "Time of an update, and divergences at higher rates, beside persistent chains",
     headline: false,
     data: "MNIST (part of the repository)",
-    time: ["2 s", "4 min", "1 hour"],
+    time: ["2 s", "6 min", "1 hour"],
     settings: |request| settings_table(&resolve(request)?),
     ready: |_| Ok(()),
     run,
