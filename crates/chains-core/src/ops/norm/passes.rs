@@ -134,10 +134,23 @@ pub(super) struct Passes<'a> {
 struct Channels<'a>([&'a [f32]; 5]);
 
 impl Channels<'_> {
+    /// The first `n`, so that the compiler sees one length for all: an index below it needs no check.
+    #[inline(always)]
+    fn first(self, n: usize) -> Self {
+        let [mean, scale, pull, gain, shift] = self.0;
+        Self([&mean[..n], &scale[..n], &pull[..n], &gain[..n], &shift[..n]])
+    }
+
     #[inline(always)]
     fn at(&self, index: usize) -> Channel {
-        let [mean, scale, pull, gain, shift] = self.0.map(|values| values[index]);
-        Channel { mean, scale, pull, factor: gain * scale, shift }
+        let [mean, scale, pull, gain, shift] = self.0;
+        Channel {
+            mean: mean[index],
+            scale: scale[index],
+            pull: pull[index],
+            factor: gain[index] * scale[index],
+            shift: shift[index],
+        }
     }
 }
 
@@ -210,9 +223,10 @@ impl Passes<'_> {
                 for (index, (out, xs)) in rows.enumerate() {
                     let first = (start / row + index) / b * c;
                     if s == 1 {
-                        let channels = self.channels(first..first + c);
-                        for (i, (y, x)) in out.iter_mut().zip(xs).enumerate() {
-                            *y = channels.at(i).clipped(*x, floor);
+                        let channels = self.channels(first..first + c).first(c);
+                        let (out, xs) = (&mut out[..c], &xs[..c]);
+                        for i in 0..c {
+                            out[i] = channels.at(i).clipped(xs[i], floor);
                         }
                         continue;
                     }
@@ -295,8 +309,8 @@ impl Passes<'_> {
             }
             return;
         }
-        let channels = self.channels(constants);
         let n = task.channels();
+        let channels = self.channels(constants).first(n);
         let (gains, shifts) = (&mut gains[..n], &mut shifts[..n]);
         for (xs, grads) in runs() {
             let (xs, grads) = (&xs[..n], &grads[..n]);
