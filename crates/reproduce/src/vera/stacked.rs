@@ -205,8 +205,8 @@ fn describe(run: &mut Run<'_>, settings: &StackedSettings, digits: &ImageSet) {
         // The published one of the other experiments.
         0.1 => String::new(),
         gamma => format!(
-            " gamma is {gamma}: with the 0.1 of the other experiments networks of width 16 draw a single \
-             image after a thousand updates."
+            " gamma is {gamma}: with the 0.1 of the other experiments networks of width 16 draw one image \
+             or a few after a thousand updates."
         ),
     };
     run.paragraph(format!(
