@@ -54,6 +54,40 @@ impl ImageSet {
         Self { name, images, labels: self.labels.clone(), ..*self }
     }
 
+    /// The images with `255 - v` for every byte `v`; labels are kept.
+    #[must_use]
+    pub fn inverted(&self) -> Self {
+        let name = format!("{}-inverted", self.name);
+        let images = self.images.iter().map(|&v| 255 - v).collect();
+        Self { name, images, labels: self.labels.clone(), ..*self }
+    }
+
+    /// The images with their square patches of `side` pixels in another order, one for each image; labels
+    /// are kept. What is near within a patch stays near.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless `side` divides height and width.
+    pub fn shuffled_patches(&self, side: usize, seed: Seed) -> Result<Self> {
+        let (h, w) = (self.height, self.width);
+        if side == 0 || !h.is_multiple_of(side) || !w.is_multiple_of(side) {
+            return Err(Error::argument("patch side", format!("{side} of {h}x{w} pixels")));
+        }
+        let (down, across) = (h / side, w / side);
+        let mut images = Vec::with_capacity(self.images.len());
+        let planes = self.images.chunks_exact(h * w);
+        for (index, plane) in planes.enumerate() {
+            let order = permutation(down * across, seed.indexed((index / self.channels) as u64));
+            for y in 0..h {
+                images.extend((0..w).map(|x| {
+                    let from = order[y / side * across + x / side];
+                    plane[(from / across * side + y % side) * w + from % across * side + x % side]
+                }));
+            }
+        }
+        let name = format!("{}-shuffled-patches", self.name);
+        Ok(Self { name, images, labels: self.labels.clone(), ..*self })
+    }
+
     /// Means of each image and the next, rounded with halves up: one image less, without labels.
     #[must_use]
     pub fn interpolated(&self) -> Self {
@@ -130,6 +164,28 @@ mod tests {
         }
         assert_eq!(mixed.labels, set.labels);
         assert_ne!(mixed.images, set.images);
+    }
+
+    #[test]
+    fn patches_move_whole_and_an_inversion_undoes_itself() {
+        let set = ImageSet::new("x", (0..48).collect(), vec![7], [3, 4, 4]).unwrap();
+        let mixed = set.shuffled_patches(2, Seed::new(5)).unwrap();
+        assert_ne!(mixed.images, set.images);
+        let order = permutation(4, Seed::new(5).indexed(0));
+        for channel in 0..3 {
+            for (to, from) in order.iter().enumerate() {
+                let at = |patch: usize, y: usize, x: usize| {
+                    16 * channel + (patch / 2 * 2 + y) * 4 + patch % 2 * 2 + x
+                };
+                for (y, x) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                    assert_eq!(mixed.images[at(to, y, x)], set.images[at(*from, y, x)]);
+                }
+            }
+        }
+        assert!(set.shuffled_patches(3, Seed::new(5)).is_err());
+        assert!(set.shuffled_patches(0, Seed::new(5)).is_err());
+        assert_eq!(set.inverted().images[..2], [255, 254]);
+        assert_eq!(set.inverted().inverted().images, set.images);
     }
 
     #[test]

@@ -64,6 +64,7 @@ pub mod ess;
 pub mod frechet;
 pub mod importance;
 pub mod kid;
+pub mod kolmogorov;
 pub mod ksd;
 mod linear_algebra;
 pub mod log_sum_exp;
@@ -109,6 +110,7 @@ pub use importance::{
     ImportanceBound, RepeatedBound, bits_per_dim, importance_bound, repeated_bound,
 };
 pub use kid::{Kid, KidBlocks, kid};
+pub use kolmogorov::{KolmogorovSmirnov, kolmogorov_smirnov};
 pub use ksd::{Ksd, SteinKernel, ksd};
 pub use log_sum_exp::{LogSumExp, log_mean_exp, log_sum_exp};
 pub use mlp::MlpConfig;

@@ -1,12 +1,14 @@
 //! What the paper compares with (section 5.3): an energy on pixels without an autoencoder.
 //!
 //! The adversarial baseline needs nothing of its own: [`contrastive_update`](crate::train::contrastive_update)
-//! of a [`CriticEnergy`](crate::energy::CriticEnergy) against samples, then
+//! of a [`CriticEnergy::batch_normalised`](crate::energy::CriticEnergy::batch_normalised) against samples, then
 //! [`update_generator`](crate::train::update_generator) of the decoder.
+
+use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use chains_core::{
-    Error, Noise, Result,
+    Error, Noise, ParamStore, Result,
     autograd::value_and_gradients,
     config::positive,
     density::Energy,
@@ -20,6 +22,9 @@ use crate::{
     sampler::mean,
     train::Contrast,
 };
+
+/// The name of the buffer among the tensors of a state.
+const BUFFER: &str = "buffer";
 
 /// Chains on pixels: noise, a long clipped step down the energy, back into `[0, 1]`.
 ///
@@ -133,9 +138,48 @@ impl PixelState {
         noise: &mut dyn Noise,
         device: &Device,
     ) -> Result<Self> {
-        let rows = uniform_images(config.capacity, event, noise, device)?;
-        let buffer = ReplayBuffer::from_tensor(&rows)?;
+        Self::from_images(config, &uniform_images(config.capacity, event, noise, device)?)
+    }
+
+    /// Before the first update, the buffer full of these images, whatever the configured number of rows:
+    /// the samples of an autoencoder, for the baseline whose chains begin there.
+    ///
+    /// # Shapes
+    /// `images`: `(n, ..event)` in `[0, 1]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] without rows or pixels.
+    pub fn from_images(config: &PixelConfig, images: &Tensor) -> Result<Self> {
+        let buffer = ReplayBuffer::from_tensor(images)?;
         Ok(Self { adam: Adam::new(config.adam), buffer, update: 0 })
+    }
+
+    /// Moments and chains by name; with the numbers of steps and updates the whole state.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = self.adam.tensors();
+        tensors.push((BUFFER.into(), self.buffer.tensor()?));
+        Ok(tensors)
+    }
+
+    /// Takes what [`PixelState::tensors`] gave, after `steps` of the optimiser and `update` updates.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Shape`] for tensors that do not fit.
+    pub fn restore(
+        config: &PixelConfig,
+        (tensors, steps): (&BTreeMap<String, Tensor>, u64),
+        update: usize,
+        store: &ParamStore,
+    ) -> Result<Self> {
+        let Some(rows) = tensors.get(BUFFER) else {
+            let reason = "the chains of the buffer are missing".into();
+            return Err(Error::Config { field: BUFFER, reason });
+        };
+        let adam = Adam::restore(config.adam, steps, tensors, store)?;
+        Ok(Self { adam, buffer: ReplayBuffer::from_tensor(rows)?, update })
     }
 }
 

@@ -41,6 +41,7 @@
 //! | [`NoiseSpace`], [`run_chains`], [`SampleStream`] | the potentials, Langevin chains, samples in batches |
 //! | [`objective`], [`preprocess`] | the loss of the first stage and its schedules; bits and dequantisation |
 //! | [`train`] | one update of either stage, the steps of ablation and extension, a rule when to stop |
+//! | [`VaebmModel`] | both networks in one directory, as samples are drawn of them |
 //! | [`baselines`] | energies on pixels without an autoencoder |
 //! | [`plane`] | autoencoder and exact partition function of points in the plane |
 //! | [`published_tensors`], [`infer_config`] | names of the official checkpoints' tensors |
@@ -60,8 +61,10 @@
 
 pub mod baselines;
 pub mod config;
+mod data_space;
 pub mod energy;
 mod import;
+mod joint;
 mod likelihood;
 mod model;
 mod noise_decoder;
@@ -78,8 +81,10 @@ pub use config::{
     ConvEnergyConfig, EnergyConfig, EnergyTrainConfig, Head, NvaeConfig, NvaeTrainConfig,
     SpectralWeight,
 };
+pub use data_space::DataSpace;
 pub use energy::{EnergyModel, EnergyNetwork};
 pub use import::{infer_config, published_tensors, read_published};
+pub use joint::{METHOD, VaebmConfig, VaebmModel, VaebmSpace};
 pub use likelihood::{importance_weights, unnormalised_log_density};
 pub use model::{NVAE_METHOD, NvaeModel};
 pub use noise_decoder::{
@@ -89,3 +94,7 @@ pub use nvae::{Nvae, Pass, Pixels};
 pub use potential::{Evaluated, NoiseSpace, Potential};
 pub use replay::{Begun, NoiseBuffer, ReplayConfig};
 pub use sampler::{ChainConfig, Ended, Health, SampleStream, run_chains};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

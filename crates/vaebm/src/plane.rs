@@ -8,4 +8,4 @@ mod partition;
 mod vae;
 
 pub use partition::{Grid, GridPartition, Kernels, LogPartition, monte_carlo};
-pub use vae::{PlaneConfig, PlaneModel, PlaneTerms, PlaneVae, update_plane};
+pub use vae::{PlaneConfig, PlaneModel, PlaneTerms, PlaneVae, update_plane, update_plane_weighted};

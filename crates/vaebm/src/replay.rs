@@ -18,6 +18,10 @@ pub struct ReplayConfig {
     pub probability: f64,
     /// Updates until it is reached, linearly from zero: 5,000, for CelebA-HQ 3,000 (appendix E).
     pub ramp: usize,
+    /// Keep the noise of pixels, too, so that a replayed chain goes on where it ended. The published code
+    /// does not: its short chains then never reach the law of pixels given latent variables.
+    #[serde(default)]
+    pub pixels: bool,
 }
 
 impl ReplayConfig {
@@ -48,8 +52,8 @@ fn probability(p: f64) -> Result<()> {
     Err(Error::Config { field: "probability", reason: format!("{p} is not from 0 to 1") })
 }
 
-/// Latent noise at the ends of earlier chains, the oldest leaving first; a chain's groups stay together,
-/// its pixel noise is not kept (VAEBM, section 3.3).
+/// Latent noise at the ends of earlier chains, the oldest leaving first; a chain's groups stay together.
+/// Its pixel noise is kept only with [`ReplayConfig::pixels`] (VAEBM, section 3.3, keeps none).
 ///
 /// Unlike [`chains_core::mcmc::ReplayBuffer`], whose rows are there from the beginning, are drawn with
 /// replacement and are written back in place, this one is empty at first, draws distinct rows and
@@ -58,14 +62,14 @@ fn probability(p: f64) -> Result<()> {
 pub struct NoiseBuffer {
     config: ReplayConfig,
     shapes: NoiseShapes,
-    /// The oldest first; groups one after the other, `(latent_width,)`.
+    /// The oldest first; groups one after the other, then pixels if they are kept.
     chains: VecDeque<Tensor>,
 }
 
 /// Where chains begin.
 #[derive(Clone, Debug)]
 pub struct Begun {
-    /// Replayed chains first, then fresh ones; pixel noise is always fresh.
+    /// Replayed chains first, then fresh ones; pixel noise is fresh unless the buffer keeps it.
     pub noise: JointNoise,
     /// Number of replayed chains.
     pub replayed: usize,
@@ -84,10 +88,10 @@ impl NoiseBuffer {
     /// Takes the chains of [`NoiseBuffer::tensor`].
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `rows` is `(n, latent_width)` with `n` at most the capacity.
+    /// [`Error::Shape`] unless `rows` is `(n, kept width)` with `n` at most the capacity.
     pub fn restore(config: ReplayConfig, shapes: NoiseShapes, rows: &Tensor) -> Result<Self> {
         let mut buffer = Self::new(config, shapes)?;
-        let width = buffer.shapes.latent_width();
+        let width = buffer.width();
         if rows.rank() != 2 || rows.dims()[1] != width || rows.dims()[0] > config.capacity {
             let expected = format!("(n <= {}, {width})", config.capacity);
             return Err(Error::Shape { what: "replay buffer", expected, got: rows.dims().into() });
@@ -106,7 +110,8 @@ impl NoiseBuffer {
         self.chains.is_empty()
     }
 
-    /// All chains, the oldest first, `(n, latent_width)`; none if there is none.
+    /// All chains, the oldest first, `(n, latent_width)`, or the whole width if pixels are kept; none if
+    /// there is none.
     ///
     /// # Errors
     /// Of the tensor library.
@@ -117,7 +122,7 @@ impl NoiseBuffer {
         Ok(Some(Tensor::stack(&self.chains.iter().collect::<Vec<_>>(), 0)?))
     }
 
-    /// Appends the latent noise of chains that have ended, one after the other; beyond the capacity the
+    /// Appends the noise of chains that have ended, one after the other; beyond the capacity the
     /// oldest leave.
     ///
     /// # Errors
@@ -127,8 +132,13 @@ impl NoiseBuffer {
         if ended.batch() == 0 {
             return Ok(());
         }
-        let width = self.shapes.latent_width();
+        let width = self.width();
         self.append(&ended.flat()?.narrow(1, 0, width)?.to_device(&Device::Cpu)?)
+    }
+
+    /// Numbers of a chain that are kept.
+    fn width(&self) -> usize {
+        if self.config.pixels { self.shapes.width() } else { self.shapes.latent_width() }
     }
 
     fn append(&mut self, rows: &Tensor) -> Result<()> {
@@ -163,18 +173,11 @@ impl NoiseBuffer {
             return Ok(Begun { noise: fresh, replayed: 0 });
         }
         let rows: Vec<&Tensor> = chosen.iter().map(|row| &self.chains[*row]).collect();
-        let pixels = &fresh.pixels;
-        let replayed = Tensor::stack(&rows, 0)?.to_device(pixels.device())?;
-        let replayed = replayed.to_dtype(pixels.dtype())?;
-        let width = self.shapes.latent_width();
-        let latents = if count < b {
-            let others = fresh.flat()?.narrow(0, count, b - count)?.narrow(1, 0, width)?;
-            Tensor::cat(&[&replayed, &others], 0)?
-        } else {
-            replayed
-        };
-        let flat_pixels = pixels.detach().reshape((b, self.shapes.width() - width))?;
-        let flat = Tensor::cat(&[&latents, &flat_pixels], 1)?;
+        let (flat, width) = (fresh.flat()?, self.width());
+        let replayed = Tensor::stack(&rows, 0)?.to_device(flat.device())?.to_dtype(flat.dtype())?;
+        let rest = flat.narrow(0, 0, count)?.narrow(1, width, self.shapes.width() - width)?;
+        let replayed = Tensor::cat(&[&replayed, &rest], 1)?;
+        let flat = Tensor::cat(&[&replayed, &flat.narrow(0, count, b - count)?], 0)?;
         Ok(Begun { noise: JointNoise::from_flat(&flat, &self.shapes)?, replayed: count })
     }
 }

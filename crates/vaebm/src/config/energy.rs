@@ -3,6 +3,10 @@
 use chains_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// Largest number of channels, and of blocks: a foreign file cannot ask for more.
+const WIDEST: usize = 1 << 12;
+const MOST: usize = 1 << 6;
+
 /// A network of energies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
@@ -116,6 +120,15 @@ impl ConvEnergyConfig {
         let widths = [self.channels, self.width].into_iter();
         if widths.chain(self.blocks.iter().map(|block| block.output)).any(|width| width == 0) {
             let reason = "channels of images and layers must be one or more".into();
+            return Err(Error::Config { field: "energy.width", reason });
+        }
+        if self.blocks.len() > MOST {
+            let reason = format!("{} are more than {MOST}", self.blocks.len());
+            return Err(Error::Config { field: "energy.blocks", reason });
+        }
+        let widest = self.blocks.iter().map(|block| block.output).max().unwrap_or(0);
+        if widest.max(self.width).max(self.channels) > WIDEST {
+            let reason = format!("channels must be at most {WIDEST}");
             return Err(Error::Config { field: "energy.width", reason });
         }
         let halvings = self.blocks.iter().filter(|block| block.down).count();

@@ -48,7 +48,8 @@ pub struct EnergyTrainConfig {
 }
 
 /// `M`, `p` and its ramp of CIFAR-10 and LSUN (appendix E).
-const REPLAY: ReplayConfig = ReplayConfig { capacity: 10_000, probability: 0.6, ramp: 5000 };
+const REPLAY: ReplayConfig =
+    ReplayConfig { capacity: 10_000, probability: 0.6, ramp: 5000, pixels: false };
 
 impl EnergyTrainConfig {
     /// What the published settings share; the rest is that of CIFAR-10 without a buffer.
@@ -138,7 +139,8 @@ impl EnergyTrainConfig {
         Self { learning_rate: 1e-4, chains, ..Self::published() }
     }
 
-    /// 25 Gaussians: our choices, as the paper prints none. Chains on the paper's potential.
+    /// 25 Gaussians: our choices, as the paper prints none. Chains on the paper's potential; the buffer keeps
+    /// all noise.
     pub fn plane() -> Self {
         Self {
             batch_size: 256,
@@ -150,7 +152,12 @@ impl EnergyTrainConfig {
             test_steps: 500,
             potential: Potential::Paper,
             negatives: Negatives::Sample,
-            replay: Some(ReplayConfig { capacity: 10_000, probability: 0.9, ramp: 500 }),
+            replay: Some(ReplayConfig {
+                capacity: 10_000,
+                probability: 0.9,
+                ramp: 500,
+                pixels: true,
+            }),
             data_dependent_init: false,
         }
     }

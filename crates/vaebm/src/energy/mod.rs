@@ -36,6 +36,12 @@ pub trait EnergyNetwork: Energy + Sized {
         Ok(Vec::new())
     }
 
+    /// Does the energy of a row depend on its batch? Then data and negatives are to pass the network
+    /// apart. Chains need rows that do not interact.
+    fn rows_interact(&self) -> bool {
+        false
+    }
+
     /// Sets lengths and biases by a large batch of data; a network without such layers does nothing.
     ///
     /// # Errors

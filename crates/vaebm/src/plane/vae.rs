@@ -132,9 +132,22 @@ impl PlaneVae {
     /// # Errors
     /// As [`PlaneVae::encode`].
     pub fn log_weights(&self, x: &Tensor, noise: &mut dyn Noise) -> Result<Tensor> {
-        let [mean, log_scale] = self.encode(x)?;
+        self.log_weights_at(x, &self.encode(x)?, noise)
+    }
+
+    /// [`PlaneVae::log_weights`] with the posterior of [`PlaneVae::encode`] at hand: points that are
+    /// looked at many times pass the encoder once.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is a posterior for every point.
+    pub fn log_weights_at(
+        &self,
+        x: &Tensor,
+        [mean, log_scale]: &[Tensor; 2],
+        noise: &mut dyn Noise,
+    ) -> Result<Tensor> {
         let e = noise.normal(mean.shape(), mean.dtype(), mean.device())?;
-        let z = (&mean + log_scale.exp()?.mul(&e)?)?;
+        let z = (mean + log_scale.exp()?.mul(&e)?)?;
         // Constants of prior and posterior cancel.
         let ratio = ((e.sqr()? - z.sqr()?)? * 0.5)?;
         Ok((self.log_prob(x, &z)? + (ratio + log_scale)?.sum(1)?)?)
@@ -271,13 +284,29 @@ pub fn update_plane(
     x: &Tensor,
     noise: &mut dyn Noise,
 ) -> Result<PlaneTerms> {
+    update_plane_weighted(model, adam, [learning_rate, 1.0], x, noise)
+}
+
+/// As [`update_plane`], the divergence weighted by the second of the rates: `-ln p(x|z) + weight KL`. A weight
+/// that grows from zero to one in the first updates keeps the posterior from falling onto the prior before
+/// the decoder has learnt to use it.
+///
+/// # Errors
+/// As there.
+pub fn update_plane_weighted(
+    model: &PlaneModel,
+    adam: &mut Adam,
+    [learning_rate, kl_weight]: [f64; 2],
+    x: &Tensor,
+    noise: &mut dyn Noise,
+) -> Result<PlaneTerms> {
     let mut terms = PlaneTerms::default();
     let (loss, grads) = value_and_gradients(|| {
         let [reconstruction, divergence] = model.live.bound_terms(x, noise)?;
         let (reconstruction, divergence) = (reconstruction.mean_all()?, divergence.mean_all()?);
         terms.reconstruction = mean(&reconstruction)?;
         terms.divergence = mean(&divergence)?;
-        Ok((reconstruction + divergence)?)
+        Ok((reconstruction + (divergence * kl_weight)?)?)
     })?;
     if !mean(&loss)?.is_finite() {
         let step = usize::try_from(adam.steps()).unwrap_or(usize::MAX);

@@ -113,7 +113,8 @@ pub struct EnergyTerms {
 /// One step of the energy on data and negatives, `mean E(x+) - mean E(x-) + alpha_s S` (equation 4 with
 /// the spectral term of appendix E), by Adam with decay and clip.
 ///
-/// Data and negatives pass the network as one batch with kernels normalised once.
+/// Data and negatives pass the network as one batch with kernels normalised once; apart, if the rows of
+/// a batch interact.
 ///
 /// # Shapes
 /// `x`: `(b, ..event)`.
@@ -128,13 +129,17 @@ pub fn contrastive_update<N: EnergyNetwork>(
     negatives: NegativeBatch<'_>,
 ) -> Result<Contrast> {
     let (b, n) = (x.dims()[0], negatives.x.dims()[0]);
-    let both = Tensor::cat(&[&x.detach(), &negatives.x.detach()], 0)?;
+    let halves = [x.detach(), negatives.x.detach()];
     let mut terms = Contrast::default();
     let (loss, grads) = value_and_gradients(|| {
         let network = model.live().normalised()?;
-        let energy = network.energy(&both)?;
-        let data = energy.narrow(0, 0, b)?.mean_all()?;
-        let energy = energy.narrow(0, b, n)?;
+        let [data, energy] = if network.rows_interact() {
+            [network.energy(&halves[0])?, network.energy(&halves[1])?]
+        } else {
+            let energy = network.energy(&Tensor::cat(&halves, 0)?)?;
+            [energy.narrow(0, 0, b)?, energy.narrow(0, b, n)?]
+        };
+        let data = data.mean_all()?;
         let negative = match negatives.weights {
             Some(weights) => energy.mul(&weights.detach())?.sum_all()?,
             None => energy.mean_all()?,

@@ -207,7 +207,7 @@ fn chains_of_an_update_begin_in_the_buffer_and_go_back_there() -> Result<()> {
     let mut noise = Seed::new(4).host_noise();
     let data = gaussian(30, MEAN, COVARIANCE, &mut noise);
     let settings = EnergyTrainConfig {
-        replay: Some(ReplayConfig { capacity: 40, probability: 1.0, ramp: 2 }),
+        replay: Some(ReplayConfig { capacity: 40, probability: 1.0, ramp: 2, pixels: false }),
         ..config(0.05)
     };
     let model = pair();

@@ -28,7 +28,7 @@ fn tags(noise: &JointNoise) -> Vec<f64> {
 }
 
 fn buffer(capacity: usize, probability: f64, ramp: usize) -> NoiseBuffer {
-    NoiseBuffer::new(ReplayConfig { capacity, probability, ramp }, shapes()).unwrap()
+    NoiseBuffer::new(ReplayConfig { capacity, probability, ramp, pixels: false }, shapes()).unwrap()
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn the_oldest_chains_leave_first_and_groups_stay_together() -> Result<()> {
     let kept: Vec<f32> = rows.iter().map(|row| row[0]).collect();
     assert_eq!(kept, [3.0, 4.0, 5.0, 6.0, 7.0]);
     assert!(rows.iter().all(|row| row.len() == 4), "pixel noise is not stored");
-    let config = ReplayConfig { capacity: 5, probability: 1.0, ramp: 0 };
+    let config = ReplayConfig { capacity: 5, probability: 1.0, ramp: 0, pixels: false };
     let again = NoiseBuffer::restore(config, shapes(), &buffer.tensor()?.unwrap())?;
     assert_eq!(again.tensor()?.unwrap().to_vec2::<f32>()?, rows);
     let small = ReplayConfig { capacity: 4, ..config };
@@ -99,7 +99,7 @@ fn the_number_of_replayed_chains_is_binomial_and_rows_are_equally_likely() -> Re
 
 #[test]
 fn the_probability_grows_linearly_to_its_limit() {
-    let config = ReplayConfig { capacity: 10_000, probability: 0.6, ramp: 5000 };
+    let config = ReplayConfig { capacity: 10_000, probability: 0.6, ramp: 5000, pixels: false };
     for (update, want) in [(0, 0.0), (1, 0.000_12), (2500, 0.3), (5000, 0.6), (20_000, 0.6)] {
         assert!((config.probability_at(update) - want).abs() < 1e-15);
     }
@@ -126,16 +126,40 @@ fn an_empty_buffer_and_the_first_update_leave_all_chains_fresh() -> Result<()> {
 
 #[test]
 fn a_buffer_out_of_range_is_refused_by_field() {
-    let config = ReplayConfig { capacity: 0, probability: 0.6, ramp: 1 };
+    let config = ReplayConfig { capacity: 0, probability: 0.6, ramp: 1, pixels: false };
     let message = NoiseBuffer::new(config, shapes()).unwrap_err().to_string();
     assert!(message.contains("`capacity`"), "{message}");
-    let config = ReplayConfig { capacity: 1, probability: 1.2, ramp: 1 };
+    let config = ReplayConfig { capacity: 1, probability: 1.2, ramp: 1, pixels: false };
     let message = NoiseBuffer::new(config, shapes()).unwrap_err().to_string();
     assert!(message.contains("`probability`"), "{message}");
     let other = JointNoise {
         latents: vec![],
         pixels: Tensor::zeros((1, 3), DType::F32, &Device::Cpu).unwrap(),
     };
-    let config = ReplayConfig { capacity: 1, probability: 0.6, ramp: 1 };
+    let config = ReplayConfig { capacity: 1, probability: 0.6, ramp: 1, pixels: false };
     assert!(NoiseBuffer::new(config, shapes()).unwrap().push(&other).is_err());
+}
+
+#[test]
+fn chains_that_keep_their_pixels_go_on_where_they_ended() -> Result<()> {
+    let config = ReplayConfig { capacity: 3, probability: 1.0, ramp: 0, pixels: true };
+    let mut buffer = NoiseBuffer::new(config, shapes())?;
+    let ended = tagged(&[1.0, 2.0]);
+    buffer.push(&ended)?;
+    let rows = buffer.tensor()?.unwrap();
+    assert_eq!(rows.dims(), [2, 7]);
+    let fresh = tagged(&[10.0, 11.0, 12.0]);
+    let fresh = JointNoise { pixels: (fresh.pixels * 9.0)?, ..fresh };
+    let begun = buffer.begin(fresh, 0, &mut Seed::new(2).host_noise())?;
+    assert_eq!(begun.replayed, 2);
+    let mut found = tags(&begun.noise);
+    assert_eq!(found.pop(), Some(12.0), "the last chain is fresh");
+    found.sort_by(f64::total_cmp);
+    assert_eq!(found, [1.0, 2.0]);
+    assert_eq!(values(&begun.noise.pixels), [[-1.0; 6].as_slice(), &[-9.0; 3]].concat());
+    let again = NoiseBuffer::restore(config, shapes(), &rows)?;
+    assert_eq!(again.tensor()?.unwrap().to_vec2::<f32>()?, rows.to_vec2::<f32>()?);
+    let without = ReplayConfig { pixels: false, ..config };
+    assert!(NoiseBuffer::restore(without, shapes(), &rows).is_err());
+    Ok(())
 }

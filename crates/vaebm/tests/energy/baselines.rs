@@ -1,18 +1,23 @@
 //! An energy on pixels.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use candle_core::{DType, Device, Tensor};
 use chains_core::{
     ParamStore, Result, Seed, autograd::value_and_gradients, density::Energy, nn::SpectralNorms,
+    optim::Regularisation,
 };
 use vaebm::{
-    ConvEnergyConfig, EnergyNetwork,
+    ConvEnergyConfig, EnergyNetwork, EnergyTrainConfig, NoiseShapes,
     baselines::{
         PixelChainConfig, PixelConfig, PixelState, run_pixel_chains, uniform_images,
         update_pixel_energy,
     },
     energy::{CriticEnergy, EnergyPair},
+    train::{EnergyState, NegativeBatch, contrastive_update},
 };
 
 use super::{images, values};
@@ -22,6 +27,14 @@ fn critic() -> Result<EnergyPair<CriticEnergy>> {
     let norms = Arc::new(Mutex::new(SpectralNorms::new()));
     let config = ConvEnergyConfig::mnist(1, 8);
     EnergyPair::new(store, |vb| CriticEnergy::new(&config, norms.clone(), vb))
+}
+
+/// The critic of the adversarial baseline.
+fn adversary() -> Result<EnergyPair<CriticEnergy>> {
+    let store = ParamStore::new(Seed::new(4), DType::F32, &Device::Cpu);
+    let norms = Arc::new(Mutex::new(SpectralNorms::new()));
+    let config = ConvEnergyConfig::mnist(1, 8);
+    EnergyPair::new(store, |vb| CriticEnergy::batch_normalised(&config, norms.clone(), vb))
 }
 
 /// A slope of one in every pixel, but 0.002 in the first.
@@ -72,12 +85,61 @@ fn kernels_are_divided_by_their_largest_singular_value() -> Result<()> {
 }
 
 #[test]
-fn every_tensor_of_the_critic_has_a_gradient() -> Result<()> {
-    let (model, x) = (critic()?, images(4, 1, 32));
-    let (_, grads) = value_and_gradients(|| Ok(model.live().normalised()?.energy(&x)?.sqr()?))?;
-    for (name, var) in model.store().trainable() {
-        let grad = grads.get(var.as_tensor()).unwrap_or_else(|| panic!("{name}: no gradient"));
-        assert!(values(grad).iter().any(|g| g.abs() > 0.0), "{name}: all zero");
+fn every_tensor_of_the_critics_has_a_gradient() -> Result<()> {
+    let x = images(4, 1, 32);
+    for model in [critic()?, adversary()?] {
+        let (_, grads) =
+            value_and_gradients(|| Ok(model.live().normalised()?.energy(&x)?.sqr()?))?;
+        for (name, var) in model.store().trainable() {
+            let grad = grads.get(var.as_tensor()).unwrap_or_else(|| panic!("{name}: no gradient"));
+            assert!(values(grad).iter().any(|g| g.abs() > 0.0), "{name}: all zero");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_batch_norm_of_the_adversary_stands_behind_its_large_kernels() -> Result<()> {
+    let model = adversary()?;
+    let names: Vec<String> = model.store().all().into_iter().map(|(name, _)| name).collect();
+    assert!(names.iter().any(|name| name == "blocks.3.conv2.bn.weight"), "{names:?}");
+    assert!(!names.iter().any(|name| name.ends_with("conv1.bias") || name.contains("skip.0.bn")));
+    // Moments of the batch: images scaled and shifted in common have the energies they had, but for
+    // the frame, where the padding is not shifted.
+    let x = images(6, 1, 32);
+    let before = values(&model.frozen().energy(&x)?);
+    let scaled = values(&model.frozen().energy(&(&x * 3.0)?)?);
+    for (a, b) in before.iter().zip(&scaled) {
+        assert!((a - b).abs() < 2e-2 * a.abs().max(1.0), "{a} {b}");
+    }
+    // And the energy of a row depends on the others.
+    let alone = values(&model.frozen().energy(&x.narrow(0, 0, 2)?)?);
+    assert!(model.frozen().rows_interact() && (alone[0] - before[0]).abs() > 1e-4);
+    assert!(!critic()?.frozen().rows_interact());
+    Ok(())
+}
+
+#[test]
+fn the_adversary_is_trained_on_data_and_samples_apart() -> Result<()> {
+    let model = adversary()?;
+    let config = EnergyTrainConfig {
+        regularisation: Regularisation { weight_decay: 0.0, clip: None },
+        spectral_weight: 0.0,
+        replay: None,
+        ..EnergyTrainConfig::cifar10()
+    };
+    let shapes = NoiseShapes { latents: vec![vec![1]], pixels: vec![1] };
+    let mut state = EnergyState::new(&config, &shapes)?;
+    let (data, samples) = (images(4, 1, 32), (images(4, 1, 32) * 0.5)?);
+    let apart = [&data, &samples].map(|x| {
+        let energies = values(&model.frozen().energy(x).unwrap());
+        energies.iter().map(|e| f64::from(*e)).sum::<f64>() / 4.0
+    });
+    let negatives = NegativeBatch { x: &samples, weights: None };
+    let terms = contrastive_update(&model, &mut state, &config, &data, negatives)?;
+    // Kernels are divided by norms that another power iteration has bettered.
+    for (found, want) in [(terms.data, apart[0]), (terms.negatives, apart[1])] {
+        assert!((found - want).abs() < 2e-2 * want.abs().max(1.0), "{found} {want}");
     }
     Ok(())
 }
@@ -102,5 +164,28 @@ fn updates_move_the_network_and_the_buffer_and_learn_to_tell_noise_from_data() -
     }
     assert!(last < -0.1, "{last}");
     assert_ne!(values(&state.buffer.tensor()?), begun);
+    Ok(())
+}
+
+#[test]
+fn a_restored_state_goes_on_like_the_one_that_was_saved() -> Result<()> {
+    let mut config = PixelConfig { capacity: 6, restart: 0.0, ..PixelConfig::cifar10() };
+    config.chains.steps = 1;
+    let (model, mut noise) = (critic()?, Seed::new(3).host_noise());
+    let begun = images(6, 1, 32);
+    let mut state = PixelState::from_images(&config, &begun)?;
+    assert_eq!(values(&state.buffer.tensor()?), values(&begun));
+    let data = Tensor::zeros((4, 1, 32, 32), DType::F32, &Device::Cpu)?;
+    let none = |_: usize, _: &mut dyn chains_core::Noise| -> Result<Tensor> { panic!("a restart") };
+    update_pixel_energy(&model, &mut state, &config, &data, none, &mut noise)?;
+    let tensors: BTreeMap<_, _> = state.tensors()?.into_iter().collect();
+    let from = (&tensors, state.adam.steps());
+    let restored = PixelState::restore(&config, from, state.update, model.store())?;
+    assert_eq!((restored.update, restored.adam.steps()), (1, 1));
+    let again: BTreeMap<_, _> = restored.tensors()?.into_iter().collect();
+    assert_eq!(tensors.keys().collect::<Vec<_>>(), again.keys().collect::<Vec<_>>());
+    assert!(tensors.iter().all(|(name, tensor)| values(tensor) == values(&again[name])));
+    let lost = tensors.into_iter().filter(|(name, _)| name != "buffer").collect();
+    assert!(PixelState::restore(&config, (&lost, 1), 1, model.store()).is_err());
     Ok(())
 }

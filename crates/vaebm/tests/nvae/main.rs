@@ -1,6 +1,8 @@
 //! The hierarchical autoencoder.
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "helpers of tests, exact values")]
 
+mod data_space;
+mod generator;
 mod gradients;
 mod maps;
 mod published;

@@ -113,7 +113,7 @@ fn langevin_chains_improve_the_product_as_well() -> Result<()> {
     let config = EnergyTrainConfig {
         learning_rate: 3e-3,
         chains: ChainConfig { steps: 20, step_size: 0.02 },
-        replay: Some(ReplayConfig { capacity: 2000, probability: 0.9, ramp: 50 }),
+        replay: Some(ReplayConfig { capacity: 2000, probability: 0.9, ramp: 50, pixels: false }),
         ..EnergyTrainConfig::plane()
     };
     let mut state = EnergyState::new(&config, &vae.frozen().noise_shapes())?;

@@ -9,7 +9,7 @@ use chains_core::{
 };
 use vaebm::{
     JointNoise, NoiseDecoder, importance_weights,
-    plane::{PlaneConfig, PlaneModel, update_plane},
+    plane::{PlaneConfig, PlaneModel, update_plane, update_plane_weighted},
     train::{generator_gradients, importance_negatives, update_generator},
 };
 
@@ -166,5 +166,23 @@ fn the_decoders_gradient_is_that_of_differences() -> Result<()> {
     }
     let wrong = JointNoise { latents: vec![], pixels: tensor([[0.0, 0.0]]) };
     assert!(model.frozen().decode(&wrong).is_err());
+    Ok(())
+}
+
+#[test]
+fn without_a_weight_the_divergence_is_not_held_down() -> Result<()> {
+    let data = normal(&mut noise("weighted"), &[64, 2]).to_dtype(DType::F32)?;
+    let after = |weight: f64| -> Result<f64> {
+        let model = PlaneModel::new(&small(), Seed::new(3), DType::F32, &Device::Cpu)?;
+        let (mut adam, mut last) = (Adam::new(AdamConfig::standard()), 0.0);
+        for step in 0..100 {
+            let mut noise = Seed::new(4).indexed(step).host_noise();
+            let rates = [1e-2, weight];
+            last = update_plane_weighted(&model, &mut adam, rates, &data, &mut noise)?.divergence;
+        }
+        Ok(last)
+    };
+    let [free, held] = [after(0.0)?, after(1.0)?];
+    assert!(free > 2.0 * held && free > 1.0, "{free} {held}");
     Ok(())
 }
