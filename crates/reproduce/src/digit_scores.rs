@@ -83,9 +83,14 @@ pub(crate) fn digit_scores(
 }
 
 /// The reference, then real digits and the sets under their names.
-type Seen<'a> = (View, Vec<(&'a str, View)>);
+pub(crate) type Seen<'a> = (View, Vec<(&'a str, View)>);
 
-fn of_network<'a>(
+/// What one network sees of `n` images of every set, of a reference of as many test digits, and of as
+/// many others, whose distance is the floor.
+///
+/// # Errors
+/// As [`digits::halves`] and [`View::of_floats`].
+pub(crate) fn of_network<'a>(
     run: &mut Run<'_>,
     judge: &Judge,
     test: &ImageSet,

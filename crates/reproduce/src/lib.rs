@@ -31,6 +31,7 @@ pub mod sheet;
 #[cfg(test)]
 mod testing;
 pub mod training;
+pub mod vaebm;
 pub mod vera;
 pub mod walkback;
 

@@ -43,11 +43,12 @@ pub static PAPERS: &[&Paper] = &[
     &crate::infusion::PAPER,
     &crate::walkback::PAPER,
     &crate::vera::PAPER,
+    &crate::vaebm::PAPER,
     &crate::metrics::PAPER,
 ];
 
 /// Papers of the workspace that are not there yet.
-pub static COMING: &[&str] = &["variational-annealing", "vaebm"];
+pub static COMING: &[&str] = &["variational-annealing"];
 
 /// The paper of that name, or all of them.
 ///

@@ -7,6 +7,7 @@ mod list;
 mod models;
 mod reproduce;
 mod sample;
+mod vaebm;
 mod vera;
 
 use std::{

@@ -11,6 +11,7 @@ use chains_core::{
     train::{Event, Observer},
 };
 use infusion::InfusionModel;
+use vaebm::VaebmModel;
 use walkback::WalkbackModel;
 
 use super::{device, vera::Vera};
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The methods whose models can be opened.
-const METHODS: [&str; 3] = [infusion::METHOD, walkback::METHOD, vera::METHOD];
+const METHODS: [&str; 4] = [infusion::METHOD, walkback::METHOD, vera::METHOD, vaebm::METHOD];
 /// Chains that run together; memory depends on this, and so do the draws.
 const BLOCK: usize = 500;
 /// Chains that run together where they see each other in the moments of their batch, as in the
@@ -46,6 +47,8 @@ pub(super) enum Opened {
     Chain(Box<Model>),
     /// An energy with its generator.
     Vera(Box<Vera>),
+    /// An autoencoder with an energy.
+    Vaebm(Box<VaebmModel>),
 }
 
 /// A loaded model that generates by a learned chain.
@@ -93,6 +96,9 @@ impl Model {
     /// Can chains of so many steps be run?
     fn check_steps(&self, steps: usize) -> Result<()> {
         match self {
+            _ if steps == 0 => {
+                Err(Error::Usage("--steps 0: a chain of this model has one step or more".into()))
+            }
             Self::Walkback(model) if steps < model.config().network.steps => {
                 let least = model.config().network.steps;
                 Err(Error::Usage(format!(
@@ -169,6 +175,9 @@ impl Source {
             infusion::METHOD => {
                 let model = InfusionModel::load(&dir, &device).map_err(input)?;
                 Opened::Chain(Box::new(Model::Infusion(model)))
+            }
+            vaebm::METHOD => {
+                Opened::Vaebm(Box::new(VaebmModel::load(&dir, &device).map_err(input)?))
             }
             vera::METHOD => Opened::Vera(Box::new(Vera::open(&dir, &device).map_err(input)?)),
             _ => {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ::vaebm::VaebmModel;
 use candle_core::Tensor;
 use chains_core::{
     Seed,
@@ -11,7 +12,7 @@ use image::RgbImage;
 
 use super::{
     models::{Chains, Model, Opened, Source, input, positive, writable},
-    print,
+    print, vaebm,
     vera::Vera,
 };
 use crate::{
@@ -38,8 +39,9 @@ pub(super) struct Args {
     n: Option<usize>,
     /// Steps of a chain. Default for infusion training: twice the steps it was trained with, as the
     /// paper shows its MNIST model (T = 15) after 30 steps in Figure 4. For walkback: its cooling
-    /// steps, then the rest at temperature 1; by default as its config.json says
-    #[arg(long, value_name = "N", value_parser = positive)]
+    /// steps, then the rest at temperature 1; by default as its config.json says. For VAEBM: as its
+    /// config.json says; 0 shows the autoencoder, from the same noise position by position
+    #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Root of all randomness
     #[arg(long, default_value_t = 0)]
@@ -47,7 +49,7 @@ pub(super) struct Args {
     /// The sheet to write; of models of tables (vera) a .csv file
     #[arg(long, value_name = "FILE.png", default_value = "samples.png")]
     out: PathBuf,
-    /// Show chains, one in a row, one step in a column, instead of their ends
+    /// Show chains, one in a row, one step in a column, instead of their ends; of VAEBM every few steps
     #[arg(long, conflicts_with = "inpaint")]
     chain: bool,
     /// Complete this picture, which must have the model's size: the sheet shows what is known,
@@ -64,9 +66,34 @@ pub(super) fn run(args: Args) -> Result<u8> {
     match args.source.open()? {
         Opened::Chain(model) => save_png(&picture(&args, &model)?, &args.out)?,
         Opened::Vera(vera) => generated(&args, &vera)?,
+        Opened::Vaebm(model) => save_png(&refined(&args, &model)?, &args.out)?,
     }
     print(&args.out.display().to_string());
     Ok(0)
+}
+
+/// Samples of an autoencoder after steps on its energy, or their chains.
+fn refined(args: &Args, model: &VaebmModel) -> Result<RgbImage> {
+    if args.inpaint.is_some() {
+        return Err(Error::Usage(
+            "--inpaint: this model is one of vaebm, its chains cannot be told what is known".into(),
+        ));
+    }
+    let [channels, height, width] = vaebm::event(model);
+    let (chains, sheet) = (vaebm::chains(model, args.steps), Sheet::new(channels, height, width));
+    let seed = Seed::new(args.seed).child("generate");
+    if args.chain {
+        let n = args.n.unwrap_or(10);
+        return sheet.render_chains(&vaebm::watched(model, n, chains, seed)?);
+    }
+    let n = args.n.unwrap_or(64);
+    let mut pixels = Vec::new();
+    vaebm::samples(model, n, chains, seed, &mut Progress::stderr(), |x| {
+        pixels.extend(x.flatten_all()?.to_vec1::<f32>()?);
+        Ok(())
+    })?;
+    let columns = (n as f64).sqrt().ceil() as usize;
+    Sheet { columns, ..sheet }.render(&pixels)
 }
 
 /// Samples of the generator as a sheet, of tables as a CSV file. Those of a flow are its exact ones; its

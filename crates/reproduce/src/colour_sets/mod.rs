@@ -29,6 +29,12 @@ pub(crate) enum Collection {
     Svhn,
     /// Aligned CelebA faces, the largest central square shrunk to 64x64 pixels in colour.
     CelebA,
+    /// The same faces cut closer: the central 148x148 pixels, shrunk to 64x64.
+    CelebAClose,
+    /// CelebA-HQ, faces of 256x256 pixels in colour.
+    CelebAHq,
+    /// LSUN, churches from outside: the largest central square, shrunk to 64x64 pixels in colour.
+    LsunChurch,
     /// Toronto Face Database, 48x48 pixels in grey.
     Tfd,
 }
@@ -39,7 +45,8 @@ impl Collection {
         let by = if pooled { 2 } else { 1 };
         let [channels, height, width] = match self {
             Self::Cifar10 | Self::Svhn => [3, 32, 32],
-            Self::CelebA => [3, 64, 64],
+            Self::CelebA | Self::CelebAClose | Self::LsunChurch => [3, 64, 64],
+            Self::CelebAHq => [3, 256, 256],
             Self::Tfd => [1, 48, 48],
         };
         [channels, height / by, width / by]
@@ -47,12 +54,15 @@ impl Collection {
 
     /// Images in training, validation and test at the scale of a paper, where the paper does not say.
     /// CIFAR-10 and SVHN have their last 5,000 training images for validation, CelebA its own three
-    /// parts, TFD 90,000, 5,000 and 5,000 images.
+    /// parts, CelebA-HQ the last 3,000 images, LSUN as many as its own file, TFD 90,000, 5,000 and 5,000
+    /// images.
     pub(crate) fn sizes(self) -> [usize; 3] {
         match self {
             Self::Cifar10 => [45_000, 5_000, 10_000],
             Self::Svhn => [68_257, 5_000, 26_032],
-            Self::CelebA => [162_770, 19_867, 19_962],
+            Self::CelebA | Self::CelebAClose => [162_770, 19_867, 19_962],
+            Self::CelebAHq => [27_000, 3_000, 0],
+            Self::LsunChurch => [126_000, 227, 0],
             Self::Tfd => [90_000, 5_000, 5_000],
         }
     }
@@ -63,6 +73,9 @@ impl Collection {
             Self::Cifar10 => "CIFAR-10, 32x32 pixels",
             Self::Svhn => "SVHN, cropped digits, 32x32 pixels",
             Self::CelebA => "CelebA, aligned; the largest central square, shrunk to 64x64 pixels",
+            Self::CelebAClose => "CelebA, aligned; the central 148x148 pixels, shrunk to 64x64",
+            Self::CelebAHq => "CelebA-HQ, 256x256 pixels",
+            Self::LsunChurch => "LSUN churches; the largest central square, shrunk to 64x64 pixels",
             Self::Tfd => "Toronto Face Database, 48x48 pixels",
         }
     }
@@ -89,7 +102,7 @@ impl Collection {
         }
         let folder = self.folder(request)?;
         let [_, side, _] = self.event(false);
-        let read = |place: &Path, n| read(place, side as u32, self.colours(), n);
+        let read = |place: &Path, n| read(place, (side as u32, self.crop()), self.colours(), n);
         match self {
             Self::Cifar10 => {
                 let Cifar10 { train, test } = Cifar10::load(&folder).map_err(usage)?;
@@ -100,9 +113,14 @@ impl Collection {
                 let test = read(&folder.join("test"), cut.test)?;
                 two_files(&train, &test, cut, noun)
             }
-            Self::Svhn | Self::CelebA | Self::Tfd => {
-                parts(&read(&folder, cut.train + cut.validation + cut.test)?, cut, noun)
-            }
+            _ => parts(&read(&folder, cut.train + cut.validation + cut.test)?, cut, noun),
+        }
+    }
+
+    fn crop(self) -> Crop {
+        match self {
+            Self::CelebAClose => Crop::Window { height: 148, width: 148 },
+            _ => Crop::Square,
         }
     }
 
@@ -115,7 +133,9 @@ impl Collection {
         let child = match self {
             Self::Cifar10 => "cifar-10-batches-bin",
             Self::Svhn => "svhn",
-            Self::CelebA => "celeba",
+            Self::CelebA | Self::CelebAClose => "celeba",
+            Self::CelebAHq => "celeba-hq",
+            Self::LsunChurch => "lsun-church",
             Self::Tfd => "tfd",
         };
         let places = match (&request.data, self) {
@@ -142,7 +162,7 @@ impl Collection {
                 let batch = |i| place.join(format!("data_batch_{i}.bin")).is_file();
                 (1..=5).all(batch) && place.join("test_batch.bin").is_file()
             }
-            Self::Svhn | Self::CelebA | Self::Tfd => has_image(place, 1),
+            _ => has_image(place, 1),
         }
     }
 
@@ -162,11 +182,23 @@ impl Collection {
                  read: save their images as .png into DIR/svhn/train and DIR/svhn/test (or all into \
                  DIR/svhn, training images first by name) and give --data DIR;"
             }
-            Self::CelebA => {
+            Self::CelebA | Self::CelebAClose => {
                 "needs CelebA: the aligned and cropped faces (img_align_celeba), from the page \
                  \"Large-scale CelebFaces Attributes (CelebA) Dataset\" of the Multimedia \
                  Laboratory, Chinese University of Hong Kong (non-commercial research only, by its \
                  agreement); put the .jpg files into DIR/celeba and give --data DIR;"
+            }
+            Self::CelebAHq => {
+                "needs CelebA-HQ: the 30,000 faces of \"Progressive Growing of GANs\" (Karras and others \
+                 2018), made from CelebA by its authors' program (non-commercial research only, as \
+                 CelebA); save them as .png or .jpg of 256x256 pixels or more into DIR/celeba-hq and \
+                 give --data DIR;"
+            }
+            Self::LsunChurch => {
+                "needs LSUN: the category church_outdoor of the \"Large-scale Scene Understanding\" \
+                 challenge, from its page at Princeton University (no licence stated); it comes as an \
+                 LMDB file, which is not read: save its training images as .jpg into DIR/lsun-church, \
+                 those of validation last by name, and give --data DIR;"
             }
             Self::Tfd => {
                 "needs the Toronto Face Database (Susskind, Anderson, Hinton 2010), which its \
@@ -193,9 +225,9 @@ fn has_image(place: &Path, depth: usize) -> bool {
 }
 
 /// The first `n` images of a folder.
-fn read(dir: &Path, side: u32, colour: Colour, n: usize) -> Result<ImageSet> {
+fn read(dir: &Path, (side, crop): (u32, Crop), colour: Colour, n: usize) -> Result<ImageSet> {
     let limit = Some(n);
-    let options = FolderOptions { height: side, width: side, crop: Crop::Square, colour, limit };
+    let options = FolderOptions { height: side, width: side, crop, colour, limit };
     Ok(read_folder(dir, &options).map_err(usage)?.set)
 }
 

@@ -53,6 +53,9 @@ fn missing_data_are_described() {
             Collection::Svhn,
             vec!["train_32x32.mat", "not read", "Stanford", "DIR/svhn/train", "DIR/svhn"],
         ),
+        (Collection::CelebAClose, vec!["img_align_celeba", "DIR/celeba"]),
+        (Collection::CelebAHq, vec!["30,000 faces", "Karras", "DIR/celeba-hq"]),
+        (Collection::LsunChurch, vec!["church_outdoor", "LMDB", "DIR/lsun-church"]),
         (Collection::Tfd, vec!["48x48", "Susskind", "on request", "DIR/tfd"]),
     ];
     for (set, words) in wanted {

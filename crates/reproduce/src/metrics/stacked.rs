@@ -11,6 +11,8 @@ use eval_metrics::{
 use crate::{
     digits::Judge,
     error::{Error, Result},
+    images::blocks,
+    limits::beside,
     report::{Align, Table},
     request::Scale,
     results::{Check, Metric},
@@ -66,20 +68,73 @@ pub(super) fn run(
 }
 
 fn classify(run: &mut Run<'_>, judge: &Judge, set: &StackedMnist) -> Result<Vec<usize>> {
-    let observer = run.observer()?;
-    let n = set.len();
-    observer.observe(&Event::Started { stage: "stacked", step: 0, total: Some(n) })?;
-    let mut cells = Vec::with_capacity(n);
-    for start in (0..n).step_by(BLOCK) {
-        let indices: Vec<usize> = (start..n.min(start + BLOCK)).collect();
-        let found = set.images(&indices);
+    cells(run, judge, set.len(), |indices| {
+        let found = set.images(indices);
         let shape = (indices.len(), 3, found.height, found.width);
-        let images = Tensor::from_vec(found.images, shape, &Device::Cpu)?;
-        cells.extend(stacked_digits(&judge.classifier, &images)?);
+        Ok(Tensor::from_vec(found.images, shape, &Device::Cpu)?)
+    })
+}
+
+/// The cells that the network puts `n` stacked images into; `images` gives bytes `(b, 3, 28, 28)` or
+/// `(b, 3, 32, 32)` of those with these numbers.
+///
+/// # Errors
+/// Of the network, of the observer and of `images`.
+pub(crate) fn cells(
+    run: &mut Run<'_>,
+    judge: &Judge,
+    n: usize,
+    images: impl Fn(&[usize]) -> Result<Tensor>,
+) -> Result<Vec<usize>> {
+    let device = &run.request.device;
+    let observer = run.observer()?;
+    observer.observe(&Event::Started { stage: "classify", step: 0, total: Some(n) })?;
+    let mut cells = Vec::with_capacity(n);
+    for block in blocks(n, BLOCK) {
+        cells.extend(stacked_digits(&judge.classifier, &images(&block)?.to_device(device)?)?);
         observer.observe(&Event::Scalars { step: cells.len(), values: &[] })?;
     }
     observer.observe(&Event::Finished { step: n })?;
     Ok(cells)
+}
+
+/// Modes of `cells` and their divergence from `reference`, see [`cell_counts`], as metrics
+/// `modes_NAME` and `divergence_NAME`; `published` are the paper's two numbers.
+///
+/// # Errors
+/// [`Error::Usage`] for no cells.
+pub(crate) fn coverage(
+    run: &mut Run<'_>,
+    judge: &Judge,
+    (name, cells): (&str, &[usize]),
+    reference: &[u64],
+    published: [Option<f64>; 2],
+) -> Result<ModeCoverage> {
+    let found = score(mode_coverage_against(cells, reference))?;
+    let ModeCoverage { modes, kl, perfect, n, .. } = &found;
+    let may = run.request.scale != Scale::Smoke;
+    for (what, value, unit, perfect, theirs) in [
+        ("modes", *modes as f64, "", perfect.modes, published[0]),
+        ("divergence", *kl, "nats", perfect.kl, published[1]),
+    ] {
+        let metric = Metric::new(format!("{what}_{}", name.replace(' ', "_")), value, unit)
+            .n(*n)
+            .setting("extractor", judge.classifier.id())
+            .setting("perfect", perfect);
+        run.metric(theirs.map_or(metric.clone(), |theirs| beside(metric, theirs, may)));
+    }
+    Ok(found)
+}
+
+/// Checks that real stacked digits, as the network sees them, are almost a perfect sampler.
+pub(crate) fn check_real(run: &mut Run<'_>, found: &ModeCoverage) {
+    if run.request.scale != Scale::Smoke {
+        run.check(Check::at_most(
+            "real stacked digits reach nearly all modes that a perfect sampler does",
+            found.perfect.modes - 10.0,
+            found.modes as f64,
+        ));
+    }
 }
 
 /// Triples of digits in every cell: what stacked images of these digits are drawn from.

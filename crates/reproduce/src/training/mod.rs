@@ -23,7 +23,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::cells::{Cell, Ticker, cells};
+pub(crate) use self::{
+    cells::{Cell, Ticker, cells},
+    session::{Broken, rescue},
+};
 use self::{
     place::{DONE_FILE, place, states},
     session::{Record, Session},

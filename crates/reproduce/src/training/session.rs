@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     data::usage,
-    error::{Error, Result},
+    error::{Error, LastState, Result},
 };
 
 /// What a state holds besides tensors.
@@ -222,6 +222,41 @@ impl<'a, L: Learner> Session<'a, L> {
             .map_err(|e| Error::Usage(format!("training record: {e}")))?;
         Ok(checkpoint::write_bytes_atomic(&self.dir.join(DONE_FILE), text.as_bytes())?)
     }
+}
+
+/// What is left of a training that broke.
+pub(crate) struct Broken<E> {
+    /// What is no number, and at which update.
+    pub(crate) reason: chains_core::Error,
+    /// What was followed until the last saved state.
+    pub(crate) curve: Vec<E>,
+    /// Seconds spent in updates until then.
+    pub(crate) seconds: f64,
+    /// Updates made until then.
+    pub(crate) updates: usize,
+}
+
+/// Puts the learner of a training that ended with `error` back to its last saved state, for an experiment
+/// that reports a training which broke and goes on.
+///
+/// # Errors
+/// `error` itself if it is another one, or no state was saved.
+pub(crate) fn rescue<L: Learner>(
+    error: Error,
+    plan: &Plan,
+    learner: &mut L,
+) -> Result<Broken<L::Epoch>> {
+    let (reason, path) = match error {
+        Error::Diverged { source, state: LastState(Some(path)) } => (source, path),
+        other => return Err(other),
+    };
+    // The folder of the training has one of states.
+    let dir = path.ancestors().nth(2).unwrap_or(&path).to_owned();
+    let mut session = Session::new(plan, learner, &dir);
+    session.resume()?;
+    let Session { update: updates, extra, .. } = session;
+    let Extra { curve, seconds, .. } = extra;
+    Ok(Broken { reason, curve, seconds, updates })
 }
 
 #[cfg(test)]

@@ -7,26 +7,20 @@ mod tests;
 use candle_core::{DType, Device, Tensor};
 use chains_core::{HostNoise, nn::BatchNormMoments};
 use datasets::{ImageSet, StackedMnist, scale_symmetric};
-use eval_metrics::{
-    ModeCoverage, mode_coverage_against,
-    networks::{FeatureExtractor, stacked_digits},
-};
+use eval_metrics::ModeCoverage;
 use vera::VeraModel;
 
 use self::settings::{HMC, StackedSettings, resolve};
 use super::game::{Examples, Trained, train};
 use crate::{
-    arrays::score,
     data::{self, usage},
     digits::{self, Judge},
     error::{Error, Result},
     images::blocks,
-    limits::{beside, finite_check},
-    metrics::stacked::cell_counts,
+    limits::finite_check,
+    metrics::stacked::{cell_counts, cells, check_real, coverage},
     registry::Experiment,
     report::{Align, Table, format_number},
-    request::Scale,
-    results::{Check, Metric},
     run::Run,
     run_dir::settings_table,
     sheet::Sheet,
@@ -132,21 +126,9 @@ struct Reached {
 }
 
 fn classify(run: &mut Run<'_>, judge: &Judge, name: &str, x: &Tensor) -> Result<Reached> {
-    let observer = run.observer()?;
-    let n = x.dims()[0];
-    let started = chains_core::train::Event::Started { stage: "classify", step: 0, total: Some(n) };
-    observer.observe(&started)?;
-    let mut cells = Vec::with_capacity(n);
-    for block in blocks(n, 250) {
-        let x = bytes(&x.narrow(0, block[0], block.len())?)?;
-        let x = x.to_device(&run.request.device)?;
-        cells.extend(stacked_digits(&judge.classifier, &x)?);
-        let step = cells.len();
-        let scalars = chains_core::train::Event::Scalars { step, values: &[] };
-        run.observer()?.observe(&scalars)?;
-    }
-    run.observer()?.observe(&chains_core::train::Event::Finished { step: n })?;
-    Ok(Reached { name: name.into(), cells })
+    let found =
+        cells(run, judge, x.dims()[0], |block| bytes(&x.narrow(0, block[0], block.len())?))?;
+    Ok(Reached { name: name.into(), cells: found })
 }
 
 fn run(run: &mut Run<'_>) -> Result<()> {
@@ -256,9 +238,9 @@ fn table(
     let mut table = Table::new(names.iter().enumerate().map(|(at, name)| (*name, align(at))));
     let (mut losses, mut sentences) = (Vec::new(), Vec::new());
     for (Reached { name, cells }, trained) in rows {
-        let found = score(mode_coverage_against(cells, reference))?;
-        let ModeCoverage { modes, modes_with_5_hits, kl, perfect, n, .. } = &found;
         let theirs = trained.as_ref().and_then(|(weight, _)| settings.published(*weight));
+        let found = coverage(run, judge, (name, cells), reference, [theirs, None])?;
+        let ModeCoverage { modes, modes_with_5_hits, kl, perfect, .. } = &found;
         let sigma = trained.as_ref().map(|(_, trained)| trained.model.generator().sigma());
         table.row([
             name.clone(),
@@ -270,26 +252,12 @@ fn table(
             format!("{:.4} ± {:.4}", perfect.kl, perfect.kl_std_dev),
             sigma.transpose()?.map(format_number).unwrap_or_default(),
         ]);
-        let of = |what: &str, value: f64, unit: &str| {
-            Metric::new(format!("{what}_{}", name.replace(' ', "_")), value, unit)
-                .n(*n)
-                .setting("extractor", judge.classifier.id())
-        };
-        let metric = of("modes", *modes as f64, "").setting("perfect", perfect.modes);
-        let may = run.request.scale != Scale::Smoke;
-        run.metric(theirs.map_or(metric.clone(), |theirs| beside(metric, theirs, may)));
-        run.metric(of("divergence", *kl, "nats").setting("perfect", perfect.kl));
         match trained {
             Some((_, trained)) => {
                 losses.extend(trained.curve.iter().map(|epoch| epoch.loss));
                 sentences.push(format!("{name}: {modes} of 1,000 modes. {}", trained.sentence()));
             }
-            None if may => run.check(Check::at_most(
-                "real stacked digits reach nearly all modes that a perfect sampler does",
-                perfect.modes - 10.0,
-                *modes as f64,
-            )),
-            None => {}
+            None => check_real(run, &found),
         }
     }
     finite_check(run, "losses", &losses);

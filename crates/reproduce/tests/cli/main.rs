@@ -10,6 +10,7 @@ mod pairs_refused;
 mod reproduce;
 mod resume;
 mod sample;
+mod vaebm;
 mod vera;
 mod walkback;
 

@@ -2,6 +2,7 @@
 
 mod model;
 mod pair;
+mod vaebm;
 mod vera;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ What a PATH can be:
 Metrics, those with a star by default:
   a model           lower-bound* importance-sampling bits-per-dim* parzen*; of 28x28 digits mnist-fid
                     classifier-score. Without a density: parzen* mnist-fid* classifier-score*
+  of vaebm          mnist-fid* classifier-score*
   of vera           accuracy* ece* of labelled examples, log-likelihood* of normalised models, and with
                     --reference, the in-distribution examples, auroc* of three scores: log density,
                     largest probability, minus the length of the log density's gradient
@@ -36,7 +38,7 @@ Metrics, those with a star by default:
 
 Settings, for --set:
   a model           images=1000 (importance-sampling 200) chains=20 (importance-sampling 1000)
-                    samples=2000 window=0.17
+                    samples=2000 window=0.17; of vaebm samples=2000 steps=N, 0 for its autoencoder
   Frechet           floor=true, the distance between the reference's halves; extrapolate=N, that of
                     infinitely many rows by N sizes of subsets
   kid               subsets=100 subset_size=1000; all rows at once where they are fewer

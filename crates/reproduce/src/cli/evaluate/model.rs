@@ -92,28 +92,36 @@ pub(super) fn run(model: &str, args: &Args) -> Result<u8> {
         overrides: args.overrides.clone(),
         trained: RefCell::default(),
     };
-    let model = match source.open()? {
-        Opened::Vera(vera) => return super::vera::run(&vera, args, &request),
-        Opened::Chain(model) => model,
-    };
-    for (option, given) in
-        [("--reference", args.reference.is_some()), ("--scores", args.scores.is_some())]
-    {
-        if given {
-            return Err(Error::Usage(format!(
-                "evaluate takes a model (here `{}`), or --reference and --samples, and not both; {option} \
-                 beside a model is for energies (vera)",
-                source.model
-            )));
+    match source.open()? {
+        Opened::Vera(vera) => super::vera::run(&vera, args, &request),
+        Opened::Vaebm(model) => {
+            on_its_own(args)?;
+            super::vaebm::run(&model, args, &request)
+        }
+        Opened::Chain(model) => {
+            on_its_own(args)?;
+            let metrics = measure(args, &request, &model)?;
+            metrics.iter().try_for_each(Metric::validate)?;
+            if let Some(path) = &args.json {
+                save_metrics(path, &metrics)?;
+            }
+            print(&table(&metrics));
+            Ok(0)
         }
     }
-    let metrics = measure(args, &request, &model)?;
-    metrics.iter().try_for_each(Metric::validate)?;
-    if let Some(path) = &args.json {
-        save_metrics(path, &metrics)?;
+}
+
+/// Refuses what only models of VERA have beside them.
+fn on_its_own(args: &Args) -> Result<()> {
+    let beside = [("--reference", args.reference.is_some()), ("--scores", args.scores.is_some())];
+    match beside.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Error::Usage(format!(
+            "evaluate takes a model (here `{}`), or --reference and --samples, and not both; {option} \
+             beside a model is for energies (vera)",
+            args.model.as_deref().unwrap_or_default()
+        ))),
     }
-    print(&table(&metrics));
-    Ok(0)
 }
 
 fn has_density(model: &Model) -> bool {

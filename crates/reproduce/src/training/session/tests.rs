@@ -125,3 +125,22 @@ fn a_training_that_breaks_at_once_says_that_there_is_no_state() {
     assert!(message.contains("step 0") && message.contains("no state was saved"), "{message}");
     assert_eq!(error.exit_status(), 3);
 }
+
+#[test]
+fn a_broken_training_is_put_back_to_its_last_state_and_other_errors_pass() {
+    let temp = tempfile::tempdir().unwrap();
+    let (plan, mut walk) = (plan(), Walk::new(Some(5)));
+    let error = go(&mut walk, temp.path()).unwrap_err();
+    // Update 4, after the last state, has moved it.
+    let last = walk.place();
+    let broken = rescue(error, &plan, &mut walk).unwrap();
+    assert_eq!((broken.updates, broken.curve.len()), (4, 2));
+    assert_eq!(broken.curve[1], Place(2, f64::from(walk.place())));
+    assert_ne!(walk.place().to_bits(), last.to_bits());
+    assert!(broken.reason.to_string().contains("step 5"), "{}", broken.reason);
+    assert!(broken.seconds >= 0.0);
+    let early = go(&mut Walk::new(Some(0)), &temp.path().join("early")).unwrap_err();
+    assert!(matches!(rescue(early, &plan, &mut walk), Err(Error::Diverged { .. })));
+    let other = Error::Usage("other".into());
+    assert!(matches!(rescue(other, &plan, &mut walk), Err(Error::Usage(_))));
+}

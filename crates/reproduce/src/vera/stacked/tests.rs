@@ -3,7 +3,10 @@ use std::path::Path;
 use vera::{ModelConfig, TrainConfig};
 
 use super::{super::PAPER, settings::IMPORTANCE, *};
-use crate::{request::Request, run::execute};
+use crate::{
+    request::{Request, Scale},
+    run::execute,
+};
 
 fn request(scale: Scale, overrides: &[(&str, &str)], out: &Path) -> Request {
     Request { models: out.join("models"), ..crate::testing::request(scale, overrides) }
