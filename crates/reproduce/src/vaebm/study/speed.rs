@@ -131,7 +131,7 @@ fn table(run: &mut Run<'_>, settings: &SpeedSettings, times: &[f64], [decoder, e
     run.paragraph(format!(
         "One pass of {} noises through the decoder takes {} ms, of the images through the energy {} ms. \
          The last column is 1 + 2 K (decoder + energy) / (time without steps), a step being a pass forth and \
-         one back. A step of {last} costs {:.2} of a step of {first}: the time is linear in K.",
+         one back. A step among {last} costs {:.2} of a step among {first}; in linear time it is 1.",
         settings.samples,
         format_number(1e3 * decoder),
         format_number(1e3 * energy),
