@@ -66,8 +66,9 @@ impl Layer<'_> {
         let (depth, images, parts) = (self.g.depth(), rows.images(), rows.channels());
         let Scratch { phases, tile, bases, pieces, .. } = scratch;
         let (_, walked) = self.patches.walk();
-        // Beyond the last image there is nothing that may be read.
-        let inside = first + images < self.g.batch || walked.is_multiple_of(LANES);
+        // The last vector may reach beyond its image, but not beyond the last one.
+        let behind = (self.g.batch - first - images) * self.g.image_len();
+        let inside = walked.next_multiple_of(LANES) - walked <= behind;
         let source = self.source(first..first + images, inside, phases);
         let stretch = self.g.image[0] * self.patches.plane();
         let tile = sized(tile, parts * VECTORS * LANES);

@@ -189,7 +189,7 @@ proptest! {
 }
 
 /// Sizes beyond every block of the kernels: positions, values of a patch, channels.
-pub(super) const LARGE: [Case; 18] = {
+pub(super) const LARGE: [Case; 20] = {
     const fn case(
         kind: Kind,
         x: [usize; 4],
@@ -223,6 +223,9 @@ pub(super) const LARGE: [Case; 18] = {
         uneven([3, 70, 8, 8], 50, [3, 1], [1, 0]),
         case(Kind::Dense, [2, 300, 35, 35], 70, [1, 1], [1, 0, 0]),
         case(Kind::Dense, [17, 700, 8, 8], 100, [1, 1], [1, 0, 0]),
+        // Several images that together are shorter than a vector.
+        case(Kind::Dense, [2, 1, 4, 1], 1, [1, 1], [1, 0, 0]),
+        case(Kind::Transposed, [2, 1, 4, 1], 1, [1, 1], [1, 0, 0]),
     ]
 };
 
