@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use chains_core::{
     Noise, Result, Seed,
     autograd::value_and_weighted_gradients,
-    ops::{self, AdamStep, NormOptions},
+    ops::{self, AdamStep, NormActivation, NormOptions},
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -73,7 +73,7 @@ fn affine(c: &mut Criterion) -> Result<()> {
 }
 
 fn norms(c: &mut Criterion) -> Result<()> {
-    let options = NormOptions { batch: true, relu: true };
+    let options = NormOptions { batch: true, activation: NormActivation::Relu };
     let norm = |i: &[Tensor]| {
         ops::normalise(&i[0], &ops::batch_moments(&i[0])?, [&i[1], &i[2]], 1e-4, options)
     };

@@ -1,7 +1,7 @@
 //! The loss of stage 1, and the schedules of its parts (NVAE, section 3 and its published code).
 
 use candle_core::{DType, Tensor};
-use chains_core::{Result, nn::SpectralNorms, noise::Noise};
+use chains_core::{Result, nn::SpectralNorms, noise::Noise, ops};
 
 use crate::{
     config::{NvaeConfig, NvaeTrainConfig, SpectralWeight},
@@ -138,22 +138,11 @@ impl LossParts {
 
 /// `sum max_c |gain_c|` over layers; equal gains share the gradient.
 fn greatest_gains(gains: &[Tensor]) -> Result<Tensor> {
-    let mut all = Vec::with_capacity(gains.len());
-    for gain in gains {
-        let values: Vec<f64> = gain.detach().to_dtype(DType::F64)?.to_vec1()?;
-        let greatest = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
-        let ties = values.iter().filter(|value| value.abs() >= greatest).count();
-        let share = |value: &f64| {
-            if value.abs() >= greatest { value.signum() / ties as f64 } else { 0.0 }
-        };
-        let mask =
-            Tensor::from_vec(values.iter().map(share).collect(), values.len(), gain.device())?;
-        all.push(gain.mul(&mask.to_dtype(gain.dtype())?)?.sum_all()?);
+    if gains.is_empty() {
+        return Ok(Tensor::zeros((), DType::F32, &candle_core::Device::Cpu)?);
     }
-    match all.is_empty() {
-        true => Ok(Tensor::zeros((), DType::F32, &candle_core::Device::Cpu)?),
-        false => Ok(Tensor::stack(&all, 0)?.sum_all()?),
-    }
+    let all: Vec<_> = gains.iter().map(ops::max_abs).collect::<Result<_>>()?;
+    ops::total(&all)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::{
     error::{Error, Result},
-    ops::{self, BatchMoments, NormOptions},
+    ops::{self, BatchMoments, NormActivation, NormOptions},
     params::ParamStore,
 };
 
@@ -101,6 +101,19 @@ impl BatchNorm {
     /// [`Error::Shape`] if `x` does not fit, [`Error::Config`] if fixed moments are those of a pass
     /// with fewer layers.
     pub fn forward(&self, x: &Tensor, moments: &mut BatchNormMoments) -> Result<Tensor> {
+        self.activated(x, moments, NormActivation::relu(self.relu))
+    }
+
+    /// As [`BatchNorm::forward`] with another activation in the place of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn activated(
+        &self,
+        x: &Tensor,
+        moments: &mut BatchNormMoments,
+        activation: NormActivation,
+    ) -> Result<Tensor> {
         let channels = self.weight.elem_count();
         if x.rank() < 2 || x.dims()[1] != channels {
             let (expected, got) = (format!("(b, {channels}, ..)"), x.dims().to_vec());
@@ -125,7 +138,7 @@ impl BatchNorm {
         };
         let row = |t: &Tensor| ops::reshape(t, (1, channels));
         let batch = matches!(moments, BatchNormMoments::Batch(_));
-        let options = NormOptions { batch, relu: self.relu };
+        let options = NormOptions { batch, activation };
         let gains = [&row(&self.weight)?, &row(&self.bias)?];
         ops::reshape(&ops::normalise(&grouped, &used, gains, EPS, options)?, x.shape().clone())
     }
@@ -157,8 +170,7 @@ impl BatchNorm {
                 let reason = format!("no variable {prefix}.{leaf}");
                 return Err(Error::Config { field: "batch norm", reason });
             };
-            let now = (now.reshape(var.shape())? * (momentum * scale))?;
-            var.set(&((var.as_detached_tensor() * (1.0 - momentum))? + now)?)?;
+            ops::follow(&var, &now.reshape(var.shape())?, [1.0 - momentum, momentum * scale])?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::MomentAverage;
 use crate::{
     error::{Error, Result},
-    ops::{self, BatchMoments, Eps, NormOptions},
+    ops::{self, BatchMoments, Eps, NormActivation, NormOptions},
     params::ParamStore,
 };
 
@@ -171,7 +171,8 @@ impl Norm {
         let row = |t: &Tensor| ops::reshape(t, (1, self.config.channels));
         let [gain, shift] = gains.map(row);
         let relu = self.config.slope.is_some_and(|slope| slope <= 0.0);
-        let options = NormOptions { batch: source == MomentSource::Batch, relu };
+        let activation = NormActivation::relu(relu);
+        let options = NormOptions { batch: source == MomentSource::Batch, activation };
         let y = ops::normalise(&grouped, &moments, [&gain?, &shift?], self.config.eps, options)?;
         ops::reshape(&y, x.shape().clone())
     }

@@ -7,7 +7,7 @@ use crate::{
     autograd::apply1,
     error::{Error, Result},
     noise::Noise,
-    ops::vectorised,
+    ops::{total, vectorised},
 };
 
 /// Iterations when the vectors are still those of chance.
@@ -51,10 +51,10 @@ impl SpectralNorms {
     /// [`Error::Shape`] if the kernels are not those of the first call.
     pub fn total(&mut self, kernels: &[Tensor], noise: &mut dyn Noise) -> Result<Tensor> {
         let all = self.each(kernels, noise)?;
-        match all.split_first() {
-            Some(_) => Ok(Tensor::stack(&all, 0)?.sum_all()?),
-            None => Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?),
+        if all.is_empty() {
+            return Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?);
         }
+        total(&all)
     }
 
     /// The largest singular values one by one, scalars.

@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::{
     error::{Error, Result},
-    ops::{self, BatchMoments, Eps, NormOptions},
+    ops::{self, BatchMoments, Eps, NormActivation, NormOptions},
 };
 
 /// Which moments normalise.
@@ -108,7 +108,7 @@ impl StepNorm {
             BatchMoments { mean: stack(|s| &s.running_mean)?, variance: stack(|s| &s.running_var)? }
         };
         let parameters = [&stack(|s| &s.weight)?, &stack(|s| &s.bias)?];
-        let options = NormOptions { batch, relu: self.config.relu };
+        let options = NormOptions { batch, activation: NormActivation::relu(self.config.relu) };
         let y = ops::normalise(x, &moments, parameters, self.config.eps, options)?;
         Ok((y, moments))
     }

@@ -16,8 +16,6 @@ const EPS: f64 = 1e-5;
 const BEGUN: f64 = 0.01;
 /// Deviations that one deviation of the data becomes a part of in [`WeightNormConv2d::initialise`].
 const DEVIATIONS: f64 = 5.0;
-/// Under the root of a length, so that a kernel of zeros has a gradient of zero.
-const TINY: f64 = 1e-30;
 
 /// What a [`WeightNormConv2d`] is beside its sizes.
 #[derive(Clone, Debug)]
@@ -89,7 +87,7 @@ impl WeightNormConv2d {
         let begun = vb.contains_tensor("log_weight_norm");
         let log_norm = vb.get_with_hints((output, 1, 1, 1), "log_weight_norm", Init::Const(0.0))?;
         if !begun {
-            let length = lengths(&masked(&weight.detach(), mask.as_ref())?)?;
+            let length = ops::lengths(&masked(&weight.detach(), mask.as_ref())?)?;
             // In place, so that a frozen view that asks first leaves the same values behind.
             let value = (length + BEGUN)?.log()?.affine(1.0, gain.ln())?;
             log_norm.slice_set(&value, 0, 0)?;
@@ -108,8 +106,7 @@ impl WeightNormConv2d {
             Kernel::Normalised(kernel) => Ok(kernel.clone()),
             Kernel::Stored { weight, log_norm, mask } => {
                 let weight = masked(weight, mask.as_ref())?;
-                let scale = log_norm.exp()?.div(&(lengths(&weight)? + EPS)?)?;
-                Ok(weight.broadcast_mul(&scale)?)
+                ops::of_length(&weight, log_norm, EPS)
             }
         }
     }
@@ -157,7 +154,7 @@ impl WeightNormConv2d {
             }
         };
         let weight = masked(&weight, mask.as_ref())?;
-        let unit = weight.broadcast_div(&(lengths(&weight)? + EPS)?)?;
+        let unit = weight.broadcast_div(&(ops::lengths(&weight)? + EPS)?)?;
         let y = self.convolve(&x.detach(), &unit, None)?;
         let moments = ops::batch_moments(&y.unsqueeze(0)?)?;
         let (channels, all) = (y.dims()[1], y.elem_count());
@@ -184,12 +181,6 @@ fn masked(weight: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         Some(mask) => weight.mul(mask)?,
         None => weight.clone(),
     })
-}
-
-/// The length of each output channel's kernel, `(output, 1, 1, 1)`.
-fn lengths(weight: &Tensor) -> Result<Tensor> {
-    let square = weight.sqr()?.flatten_from(1)?.sum_keepdim(1)?;
-    Ok((square + TINY)?.sqrt()?.reshape((weight.dims()[0], 1, 1, 1))?)
 }
 
 #[cfg(test)]

@@ -133,13 +133,9 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     apply(
         x,
         "silu",
+        silu_value,
         #[inline(always)]
-        |x| x / (1.0 + math::exp(-x)),
-        #[inline(always)]
-        |x, _, g| {
-            let gate = logistic(x);
-            g * gate * (1.0 + x * (1.0 - gate))
-        },
+        |x, _, g| g * silu_slope(x),
     )
 }
 
@@ -175,14 +171,92 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
     apply(
         x,
         "tanh",
-        #[inline(always)]
-        |x| {
-            let part = exp_m1(-2.0 * x.abs());
-            (-part / (2.0 + part)).copysign(x)
-        },
+        tangent,
         #[inline(always)]
         |_, y, g| g * (1.0 - y) * (1.0 + y),
     )
+}
+
+/// `bound tanh(x / bound)`, any shape.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn soft_clamp(x: &Tensor, bound: f64) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(((x / bound)?.tanh()? * bound)?);
+    }
+    let (bound, inverse) = (bound as f32, 1.0 / bound as f32);
+    apply(
+        x,
+        "soft_clamp",
+        #[inline(always)]
+        move |x| bound * tangent(x * inverse),
+        #[inline(always)]
+        move |_, y, g| {
+            let y = y * inverse;
+            g * (1.0 - y) * (1.0 + y)
+        },
+    )
+}
+
+/// `exp(bound tanh(x / bound)) + floor`, any shape.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn soft_clamped_exp(x: &Tensor, bound: f64, floor: f64) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok((((x / bound)?.tanh()? * bound)?.exp()? + floor)?);
+    }
+    let (bound, inverse, floor) = (bound as f32, 1.0 / bound as f32, floor as f32);
+    apply(
+        x,
+        "soft_clamped_exp",
+        #[inline(always)]
+        move |x| math::exp(bound * tangent(x * inverse)) + floor,
+        #[inline(always)]
+        move |x, y, g| {
+            let t = tangent(x * inverse);
+            g * (y - floor) * (1.0 - t) * (1.0 + t)
+        },
+    )
+}
+
+/// `x^2`, any shape.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn square(x: &Tensor) -> Result<Tensor> {
+    if !fused(&[x]) {
+        return Ok(x.sqr()?);
+    }
+    apply(
+        x,
+        "square",
+        #[inline(always)]
+        |x| x * x,
+        #[inline(always)]
+        |x, _, g| 2.0 * x * g,
+    )
+}
+
+/// The hyperbolic tangent.
+#[inline(always)]
+fn tangent(x: f32) -> f32 {
+    let part = exp_m1(-2.0 * x.abs());
+    (-part / (2.0 + part)).copysign(x)
+}
+
+/// The value of [`silu`].
+#[inline(always)]
+pub(super) fn silu_value(x: f32) -> f32 {
+    x / (1.0 + math::exp(-x))
+}
+
+/// The derivative of [`silu_value`].
+#[inline(always)]
+pub(super) fn silu_slope(x: f32) -> f32 {
+    let gate = logistic(x);
+    gate * (1.0 + x * (1.0 - gate))
 }
 
 /// A function and the gradient of its argument, from argument, value and gradient of the value.

@@ -1,10 +1,10 @@
 //! Sums and views, whose gradients are handed on without a copy.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::{build, fused, slice, with_values};
 use crate::{
-    autograd::{apply2, note_view},
+    autograd::{apply2, apply3, note_view},
     error::{Error, Result},
 };
 
@@ -21,6 +21,23 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return Ok(a.add(b)?);
     }
     Ok(apply2(Add, [&a.contiguous()?, &b.contiguous()?])?)
+}
+
+/// `a + b c`, of one shape.
+///
+/// # Errors
+/// [`Error::Shape`] if the shapes differ.
+pub fn add_product(a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+    for (what, other) in [("first factor of a sum", b), ("second factor of a sum", c)] {
+        if a.dims() != other.dims() {
+            let (expected, got) = (format!("{:?}", a.dims()), other.dims().to_vec());
+            return Err(Error::Shape { what, expected, got });
+        }
+    }
+    if !fused(&[a, b, c]) {
+        return Ok(a.add(&b.mul(c)?)?);
+    }
+    Ok(apply3(AddProduct, [&a.contiguous()?, &b.contiguous()?, &c.contiguous()?])?)
 }
 
 /// `x` in another shape of as many elements.
@@ -80,5 +97,65 @@ impl CustomOp2 for Add {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let of = |x: &Tensor| x.track_op().then(|| grad.clone());
         Ok((of(a), of(b)))
+    }
+}
+
+struct AddProduct;
+
+impl CustomOp3 for AddProduct {
+    fn name(&self) -> &'static str {
+        "add_product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        la: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+        c: &CpuStorage,
+        lc: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let operands = [slice(a, la)?, slice(b, lb)?, slice(c, lc)?];
+        let values = build(
+            operands[0].len(),
+            #[inline(always)]
+            |start, out| {
+                let [a, b, c] = operands.map(|values| &values[start..start + out.len()]);
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = a[i] + b[i] * c[i];
+                }
+            },
+        );
+        Ok((CpuStorage::F32(values), la.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let by = |other: &Tensor, of: &Tensor| -> candle_core::Result<Option<Tensor>> {
+            if !of.track_op() {
+                return Ok(None);
+            }
+            let values = with_values([other, grad], |[others, grads]| {
+                Ok(build(
+                    grads.len(),
+                    #[inline(always)]
+                    |start, out| {
+                        let operands = others[start..].iter().zip(&grads[start..]);
+                        for (y, (other, g)) in out.iter_mut().zip(operands) {
+                            *y = other * g;
+                        }
+                    },
+                ))
+            })?;
+            Tensor::from_vec(values, of.shape(), of.device()).map(Some)
+        };
+        Ok((a.track_op().then(|| grad.clone()), by(c, b)?, by(b, c)?))
     }
 }

@@ -1,14 +1,14 @@
 //! Maps side by side.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Shape, Tensor};
 
-use super::{fused, host, kernel::fresh_rows};
-use crate::error::{Error, Result};
+use super::{fused, kernel::fresh_rows};
+use crate::{
+    autograd::{FusedOp, Gradients, apply_all},
+    error::{Error, Result},
+};
 
 /// Maps of equal size joined by channel, in their order.
-///
-/// Copied in parallel on the host as long as nothing is to be differentiated, by candle's `cat`
-/// otherwise.
 ///
 /// # Shapes
 /// `(b, c_i, h, w)`, at least one -> `(b, sum of c_i, h, w)`.
@@ -33,19 +33,41 @@ pub fn join_channels(parts: &[Tensor]) -> Result<Tensor> {
         }
     }
     let all: Vec<&Tensor> = parts.iter().collect();
-    let (len, tracked) = (channels * h * w, parts.iter().any(Tensor::track_op));
-    if tracked || len == 0 || !fused(&all) {
+    if channels * h * w == 0 || !fused(&all) {
         return Ok(Tensor::cat(parts, 1)?);
     }
-    let parts = parts.iter().map(Tensor::contiguous).collect::<candle_core::Result<Vec<_>>>()?;
-    let guards: Vec<_> = parts.iter().map(Tensor::storage_and_layout).collect();
-    let values = guards.iter().map(|(storage, layout)| host(storage, layout));
-    let values = values.collect::<candle_core::Result<Vec<_>>>()?;
-    let joined = fresh_rows([b, 1, len], [1, 1], |image, _, rows| {
-        for values in &values {
-            let len = values.len() / b;
-            rows.append([0, 0], &values[image * len..(image + 1) * len], |x| x);
+    Ok(apply_all(Join { shape: (b, channels, h, w).into() }, &all)?)
+}
+
+struct Join {
+    shape: Shape,
+}
+
+impl FusedOp for Join {
+    fn name(&self) -> &'static str {
+        "join_channels"
+    }
+
+    fn forward(&self, operands: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let (b, c, h, w) = self.shape.dims4()?;
+        let joined = fresh_rows([b, 1, c * h * w], [1, 1], |image, _, rows| {
+            for values in operands {
+                let len = values.len() / b;
+                rows.append([0, 0], &values[image * len..(image + 1) * len], |x| x);
+            }
+        });
+        Ok((joined, self.shape.clone()))
+    }
+
+    fn backward(&self, operands: &[Tensor], grad: &Tensor) -> Gradients {
+        let mut at = 0;
+        let mut grads = Vec::with_capacity(operands.len());
+        for operand in operands {
+            let channels = operand.dims()[1];
+            let gradient = || grad.narrow(1, at, channels)?.contiguous();
+            grads.push(operand.track_op().then(gradient).transpose()?);
+            at += channels;
         }
-    });
-    Ok(Tensor::from_vec(joined, (b, channels, h, w), &Device::Cpu)?)
+        Ok(grads)
+    }
 }

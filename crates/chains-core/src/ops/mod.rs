@@ -7,8 +7,11 @@
 
 mod activation;
 mod add;
+mod bilinear;
 mod conv;
+mod divergence;
 mod draw;
+mod gate;
 mod gaussian;
 mod heads;
 mod importance;
@@ -20,26 +23,35 @@ mod log_add_exp;
 mod math;
 mod mixture;
 mod norm;
+mod part;
 mod pool;
 mod resize;
+mod scalars;
 mod simd;
 mod stacked;
 #[cfg(test)]
 mod tests;
 mod update;
 mod upsampled;
+mod weight_norm;
 
 use std::cell::Cell;
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
 
-pub use activation::{elu, exp, leaky_relu, relu, scaled_sigmoid, sigmoid, silu, softplus, tanh};
+pub use activation::{
+    elu, exp, leaky_relu, relu, scaled_sigmoid, sigmoid, silu, soft_clamp, soft_clamped_exp,
+    softplus, square, tanh,
+};
 pub(crate) use add::sum_of_two;
-pub use add::{add, reshape};
+pub use add::{add, add_product, reshape};
+pub use bilinear::bilinear2;
 pub(crate) use conv::conv2d_rows;
 pub use conv::{Padding, conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d};
+pub use divergence::gaussian_divergence;
 pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
+pub use gate::{add_gated, channel_means};
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
 pub use heads::sigmoid_gaussian_log_prob;
 pub use importance::self_normalised_mean;
@@ -50,13 +62,17 @@ pub(crate) use linear::linear_rows;
 pub use linear::{linear, linear_known};
 pub use log_add_exp::log_add_exp;
 pub(crate) use mixture::gaussian_mixture;
-pub use norm::{BatchMoments, Eps, NormOptions, batch_moments, normalise};
+pub use norm::{BatchMoments, Eps, NormActivation, NormOptions, batch_moments, normalise};
+pub use part::{Span, part};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use resize::{avg_pool2, max_pool2, upsample2};
+pub use scalars::{max_abs, total};
 pub use simd::vectorised;
 pub(crate) use stacked::{StackedActivation, stacked_activation};
-pub use update::{AdamStep, adam_step, running_average};
+pub(crate) use update::follow;
+pub use update::{AdamStep, AdamaxStep, adam_step, adamax_step, running_average};
 pub use upsampled::upsample2_conv2d;
+pub(crate) use weight_norm::{lengths, of_length};
 
 /// Do the fused kernels apply?
 fn fused(tensors: &[&Tensor]) -> bool {
@@ -64,7 +80,7 @@ fn fused(tensors: &[&Tensor]) -> bool {
 }
 
 /// The values of a contiguous f32 operand on the host.
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
         (CpuStorage::F32(_), None) => candle_core::bail!("fused op: operand is not contiguous"),
@@ -91,7 +107,7 @@ fn with_values<const N: usize, R>(
 }
 
 /// The values of a contiguous f32 host tensor.
-fn host<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+pub(crate) fn host<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
     match storage {
         Storage::Cpu(storage) => slice(storage, layout),
         _ => candle_core::bail!("fused op: operand is not on the host"),

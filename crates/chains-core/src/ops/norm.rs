@@ -7,7 +7,10 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 pub use self::eps::Eps;
 use self::passes::{Passes, moments};
-use super::{activation::relu, fused, slice, with_values};
+use super::{
+    activation::{relu, silu},
+    fused, slice, with_values,
+};
 use crate::{
     autograd::apply3,
     error::{Error, Result},
@@ -44,7 +47,7 @@ pub fn batch_moments(x: &Tensor) -> Result<BatchMoments> {
     Ok(BatchMoments { mean: mean.reshape((g, c))?, variance })
 }
 
-/// `relu(gain (x - mean) / deviation + shift)`, the ReLU being optional; the deviation is
+/// `f(gain (x - mean) / deviation + shift)` with the activation of the options; the deviation is
 /// `sqrt(variance + eps)` for a number, see [`Eps`].
 ///
 /// With `batch` the moments must be [`batch_moments`] of this very `x`, and the gradient flows
@@ -94,7 +97,11 @@ pub fn normalise(
     };
     let y = flat.broadcast_sub(&mean)?.broadcast_div(&eps.deviation(&variance)?)?;
     let y = y.broadcast_mul(&wide(gain)?)?.broadcast_add(&wide(shift)?)?;
-    let y = if options.relu { relu(&y)? } else { y };
+    let y = match options.activation {
+        NormActivation::None => y,
+        NormActivation::Relu => relu(&y)?,
+        NormActivation::Swish => silu(&y)?,
+    };
     Ok(y.reshape(x.shape())?)
 }
 
@@ -103,8 +110,26 @@ pub fn normalise(
 pub struct NormOptions {
     /// The moments are those of the input itself.
     pub batch: bool,
-    /// A ReLU follows.
-    pub relu: bool,
+    /// What follows.
+    pub activation: NormActivation,
+}
+
+/// What follows a normalisation in the same pass over memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormActivation {
+    /// Nothing.
+    None,
+    /// `max(y, 0)`.
+    Relu,
+    /// `y / (1 + exp(-y))`.
+    Swish,
+}
+
+impl NormActivation {
+    /// A ReLU, or nothing.
+    pub const fn relu(wanted: bool) -> Self {
+        if wanted { Self::Relu } else { Self::None }
+    }
 }
 
 /// `(g, b, c, s)` with `s` the product of the space axes.

@@ -73,6 +73,95 @@ pub fn adam_step(parameter: &Var, grad: &Tensor, m: &Var, v: &Var, step: AdamSte
     Ok(())
 }
 
+/// The constants of one step of Adamax (Kingma and Ba 2015, Algorithm 2), bias correction included, with
+/// coupled weight decay.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamaxStep {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the largest gradient.
+    pub beta2: f64,
+    /// `learning_rate / (1 - beta1^step)`.
+    pub step_size: f64,
+    /// Added to the size of every gradient.
+    pub eps: f64,
+    /// Times the parameter, added to its gradient.
+    pub weight_decay: f64,
+}
+
+/// With `g = gradient + weight_decay parameter`: `m = beta1 m + (1 - beta1) g`,
+/// `u = max(beta2 u, |g| + eps)`, `parameter -= step_size m / u`, all in place.
+///
+/// # Shapes
+/// All four: the same.
+///
+/// # Errors
+/// [`Error::Shape`] if the shapes differ.
+pub fn adamax_step(
+    parameter: &Var,
+    grad: &Tensor,
+    m: &Var,
+    u: &Var,
+    step: AdamaxStep,
+) -> Result<()> {
+    for (what, dims) in
+        [("gradient", grad.dims()), ("first moment", m.dims()), ("largest gradient", u.dims())]
+    {
+        if dims != parameter.dims() {
+            let expected = format!("{:?}, that of the parameter", parameter.dims());
+            return Err(Error::Shape { what, expected, got: dims.to_vec() });
+        }
+    }
+    if fused(&[parameter.as_tensor(), grad, m.as_tensor(), u.as_tensor()]) {
+        with_values_mut(parameter, |parameter| {
+            with_values_mut(m, |m| {
+                with_values_mut(u, |u| {
+                    with_values([grad], |[grad]| {
+                        step.run(parameter, grad, m, u);
+                        Ok(())
+                    })
+                })
+            })
+        })?;
+        return Ok(());
+    }
+    let p = parameter.as_detached_tensor();
+    let grad = (grad.detach() + (&p * step.weight_decay)?)?;
+    m.set(&((m.as_detached_tensor() * step.beta1)? + (&grad * (1.0 - step.beta1))?)?)?;
+    let largest = (u.as_detached_tensor() * step.beta2)?.maximum(&(grad.abs()? + step.eps)?)?;
+    let moved = ((m.as_detached_tensor() * step.step_size)? / &largest)?;
+    u.set(&largest)?;
+    Ok(parameter.set(&(p - moved)?)?)
+}
+
+impl AdamaxStep {
+    /// One pass over parameter, gradient and both moments.
+    fn run(&self, parameter: &mut [f32], grad: &[f32], m: &mut [f32], u: &mut [f32]) {
+        let (keep, take) = (self.beta1 as f32, (1.0 - self.beta1) as f32);
+        let (beta2, size) = (self.beta2 as f32, self.step_size as f32);
+        let (eps, decay) = (self.eps as f32, self.weight_decay as f32);
+        let moments = m.par_chunks_mut(GRAIN).zip(u.par_chunks_mut(GRAIN));
+        let constant = grad.par_chunks(GRAIN);
+        parameter.par_chunks_mut(GRAIN).zip(constant).zip(moments).for_each(
+            |((parameter, grad), (m, u))| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let moments = m.iter_mut().zip(u.iter_mut());
+                        for ((p, g), (m, u)) in parameter.iter_mut().zip(grad).zip(moments) {
+                            let g = g + decay * *p;
+                            *m = keep * *m + take * g;
+                            let (kept, here) = (beta2 * *u, g.abs() + eps);
+                            *u = if kept > here { kept } else { here };
+                            *p -= size * *m / *u;
+                        }
+                    },
+                );
+            },
+        );
+    }
+}
+
 /// `average = decay average + (1 - decay) value`, in place.
 ///
 /// # Shapes
@@ -85,8 +174,13 @@ pub fn running_average(average: &Var, value: &Tensor, decay: f64) -> Result<()> 
         let expected = format!("{:?}, that of the average", average.dims());
         return Err(Error::Shape { what: "value", expected, got: value.dims().to_vec() });
     }
+    follow(average, value, [decay, 1.0 - decay])
+}
+
+/// `average = keep average + take value`, in place, of one shape.
+pub(crate) fn follow(average: &Var, value: &Tensor, [keep, take]: [f64; 2]) -> Result<()> {
     if fused(&[average.as_tensor(), value]) {
-        let (keep, take) = (decay as f32, (1.0 - decay) as f32);
+        let (keep, take) = (keep as f32, take as f32);
         with_values_mut(average, |average| {
             with_values([value], |[values]| {
                 for_blocks(
@@ -103,7 +197,7 @@ pub fn running_average(average: &Var, value: &Tensor, decay: f64) -> Result<()> 
         })?;
         return Ok(());
     }
-    let new = ((average.as_tensor() * decay)? + (value * (1.0 - decay))?)?;
+    let new = ((average.as_tensor() * keep)? + (value * take)?)?;
     Ok(average.set(&new.detach())?)
 }
 

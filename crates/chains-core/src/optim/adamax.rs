@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    ops::{AdamaxStep, adamax_step},
     params::ParamStore,
 };
 
@@ -66,7 +67,8 @@ impl Adamax {
         self.steps += 1;
         let AdamaxConfig { beta1, beta2, eps, weight_decay } = self.config;
         let count = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let size = learning_rate / (1.0 - beta1.powi(count));
+        let step_size = learning_rate / (1.0 - beta1.powi(count));
+        let step = AdamaxStep { beta1, beta2, step_size, eps, weight_decay };
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(var.as_tensor()) else { continue };
             let (m, u) = match self.moments.get(&name) {
@@ -76,13 +78,7 @@ impl Adamax {
                     self.moments.entry(name).or_insert((zero()?, zero()?))
                 }
             };
-            let parameter = var.as_detached_tensor();
-            let grad = (grad.detach() + (&parameter * weight_decay)?)?;
-            m.set(&((m.as_detached_tensor() * beta1)? + (&grad * (1.0 - beta1))?)?)?;
-            let largest = (u.as_detached_tensor() * beta2)?.maximum(&(grad.abs()? + eps)?)?;
-            let step = ((m.as_detached_tensor() * size)? / &largest)?;
-            u.set(&largest)?;
-            var.set(&(parameter - step)?)?;
+            adamax_step(&var, grad, m, u, step)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::Dual;
 use crate::{
     error::Result,
-    ops::{self, BatchMoments, NormOptions},
+    ops::{self, BatchMoments, NormActivation, NormOptions},
 };
 
 impl Dual {
@@ -23,7 +23,7 @@ impl Dual {
         eps: f64,
         options: NormOptions,
     ) -> Result<Self> {
-        let plain = NormOptions { relu: false, ..options };
+        let plain = NormOptions { activation: NormActivation::None, ..options };
         let value = ops::normalise(&self.value, moments, [gain, shift], eps, plain)?;
         let dims = self.value.dims();
         let (g, b, c) = (dims[0], dims[1], dims[2]);
@@ -38,7 +38,11 @@ impl Dual {
         };
         let tangent = derivative.broadcast_mul(&wide(gain)?)?.reshape(dims)?;
         let this = Self::new(value, tangent)?;
-        if options.relu { this.relu() } else { Ok(this) }
+        match options.activation {
+            NormActivation::None => Ok(this),
+            NormActivation::Relu => this.relu(),
+            NormActivation::Swish => this.silu(),
+        }
     }
 
     /// [`ops::layer_norm`].

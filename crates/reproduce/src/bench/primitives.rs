@@ -6,7 +6,7 @@ use candle_core::{Tensor, Var};
 use chains_core::{
     Seed,
     autograd::value_and_weighted_gradients,
-    ops::{self, AdamStep, NormOptions},
+    ops::{self, AdamStep, NormActivation, NormOptions},
 };
 
 use super::{Unit, Workload, values};
@@ -172,7 +172,7 @@ fn batch_norm(_: &Path) -> Result<Unit> {
     let x = Var::from_tensor(&values("x", &[1, 32, 64, 32, 32])?)?;
     let gain = Var::from_tensor(&Tensor::ones((1, 64), x.dtype(), x.device())?)?;
     let shift = Var::from_tensor(&Tensor::zeros((1, 64), x.dtype(), x.device())?)?;
-    let options = NormOptions { batch: true, relu: false };
+    let options = NormOptions { batch: true, activation: NormActivation::None };
     let weights = values("weights", x.dims())?;
     Ok(Box::new(move || {
         let y = || {

@@ -4,13 +4,10 @@ use candle_core::Tensor;
 use chains_core::{
     Result,
     nn::{Conv2dConfig, Linear, LinearInit, WeightNormConfig},
-    ops,
+    ops::{self, Span},
 };
 
-use super::{
-    layers::{Build, Conv, Folded, Norm, Pass},
-    resample::bilinear2,
-};
+use super::layers::{Build, Conv, Folded, Norm, Pass};
 
 /// The weight of a cell's branch.
 const BRANCH: f64 = 0.1;
@@ -96,7 +93,7 @@ impl Cell {
             Skip::Identity => x.clone(),
             Skip::Down(reduction) => reduction.forward(&ops::silu(x)?, pass)?,
             // Mixing channels and interpolating commute, and so the mixing is of a fourth of the pixels.
-            Skip::Up(conv) => bilinear2(&conv.forward(x, pass)?)?,
+            Skip::Up(conv) => ops::bilinear2(&conv.forward(x, pass)?)?,
         };
         let branch = match &self.branch {
             Branch::Dense(layers) => {
@@ -108,15 +105,15 @@ impl Cell {
             }
             Branch::Inverted(branch) => branch.forward(x, pass)?,
         };
-        let branch = match &self.squeeze {
-            Some(squeeze) => squeeze.scaled(&branch, BRANCH)?,
-            None => (branch * BRANCH)?,
-        };
-        ops::add(&skip, &branch)
+        match &self.squeeze {
+            Some(squeeze) => ops::add_gated(&skip, &branch, &squeeze.gate(&branch)?, BRANCH),
+            None => ops::add(&skip, &(branch * BRANCH)?),
+        }
     }
 }
 
-/// Four convolutions 1x1 of stride 2 on the four shifts of a map, their channels side by side.
+/// Four convolutions 1x1 on the four parts of a map with every second row and column, their channels side
+/// by side.
 #[derive(Clone, Debug)]
 pub(crate) struct FactorisedReduction([Conv; 4]);
 
@@ -126,7 +123,7 @@ impl FactorisedReduction {
         let quarter = 2 * channels / 4;
         let one = |i: usize| {
             let output = if i == 3 { 2 * channels - 3 * quarter } else { quarter };
-            let conv = Conv2dConfig { input: channels, output, kernel: 1, stride: 2, padding: 0 };
+            let conv = Conv2dConfig { input: channels, output, kernel: 1, stride: 1, padding: 0 };
             Conv::normed(WeightNormConfig::biased(conv), &build.pp(format!("conv_{}", i + 1)))
         };
         Ok(Self([one(0)?, one(1)?, one(2)?, one(3)?]))
@@ -135,14 +132,11 @@ impl FactorisedReduction {
     /// `(b, c, h, w)` -> `(b, 2 c, h / 2, w / 2)`: pixels at even rows and columns, at odd ones, at even
     /// rows and odd columns, at odd rows and even columns.
     pub(crate) fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let (_, _, h, w) = x.dims4()?;
-        let shifted = |rows: usize, columns: usize| -> Result<Tensor> {
-            Ok(x.narrow(2, rows, h - rows)?.narrow(3, columns, w - columns)?.contiguous()?)
-        };
+        let (_, c, h, w) = x.dims4()?;
         let mut parts = Vec::with_capacity(4);
         for (conv, [rows, columns]) in self.0.iter().zip([[0, 0], [1, 1], [0, 1], [1, 0]]) {
-            let shifted = if rows + columns == 0 { x.clone() } else { shifted(rows, columns)? };
-            parts.push(conv.forward(&shifted, pass)?);
+            let spans = [Span::new(0, c), Span::halved(rows, h), Span::halved(columns, w)];
+            parts.push(conv.forward(&ops::part(x, spans)?, pass)?);
         }
         ops::join_channels(&parts)
     }
@@ -228,13 +222,10 @@ impl Squeeze {
         Ok(Some(Self { down, up }))
     }
 
-    /// `scale gate(x) x`.
-    fn scaled(&self, x: &Tensor, scale: f64) -> Result<Tensor> {
-        let (b, c, h, w) = x.dims4()?;
-        let means = x.reshape((b, c, h * w))?.mean(2)?;
-        let gate = self.up.forward(&ops::relu(&self.down.forward(&means)?)?)?;
-        let gate = (ops::sigmoid(&gate)? * scale)?.reshape((b, c, 1, 1))?;
-        Ok(x.broadcast_mul(&gate)?)
+    /// `(b, c, h, w)` -> `(b, c)`.
+    fn gate(&self, x: &Tensor) -> Result<Tensor> {
+        let hidden = ops::relu(&self.down.forward(&ops::channel_means(x)?)?)?;
+        ops::sigmoid(&self.up.forward(&hidden)?)
     }
 }
 

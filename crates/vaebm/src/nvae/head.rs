@@ -1,9 +1,13 @@
 //! The law of the pixels given the latent variables.
 
 use candle_core::Tensor;
-use chains_core::{Noise, Result, ops};
+use chains_core::{
+    Noise, Result,
+    ops::{self, Span},
+};
 
 use super::{
+    halves,
     logistic::LogisticMixture,
     normal::{SoftNormal, soft_clamp, sum_event},
 };
@@ -34,9 +38,7 @@ impl Pixels {
     pub(crate) fn new(raw: &Tensor, head: Head, bits: u32) -> Result<Self> {
         match head {
             Head::Gaussian { floor } => {
-                let channels = raw.dims()[1] / 2;
-                let part = |at: usize| raw.narrow(1, at * channels, channels)?.contiguous();
-                let (mean, log_scale) = (part(0)?, part(1)?);
+                let [mean, log_scale] = halves(raw)?;
                 let law = SoftNormal::with_floor(&mean, &log_scale, floor)?;
                 let scored = ops::exp(&soft_clamp(&log_scale)?.maximum(SCORED)?)?;
                 Ok(Self::Gaussian { law, floored_scale: (scored + floor)? })
@@ -107,9 +109,9 @@ fn inner(x: &Tensor, margin: usize) -> Result<Tensor> {
     if margin == 0 {
         return Ok(x.clone());
     }
-    let (_, _, h, w) = x.dims4()?;
+    let (_, c, h, w) = x.dims4()?;
     let [rows, columns] = [h, w].map(|n| n.saturating_sub(2 * margin));
-    Ok(x.narrow(2, margin, rows)?.narrow(3, margin, columns)?.contiguous()?)
+    ops::part(x, [Span::new(0, c), Span::new(margin, rows), Span::new(margin, columns)])
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use chains_core::{
         BatchNorm, BatchNormMoments, Conv2dConfig, WeightNormConfig, WeightNormConv2d,
         fan_in_uniform,
     },
-    ops,
+    ops::{self, NormActivation},
 };
 
 /// The part of a batch in the running moments of NVAE.
@@ -208,7 +208,22 @@ impl Norm {
     /// `copies` pixels of the map that the layer stands for are one of `x`: a map that is doubled by
     /// nearest neighbours only behind the norm has the same moments, but counts four times.
     pub(crate) fn forward(&self, x: &Tensor, copies: usize, pass: &mut Pass) -> Result<Tensor> {
-        let y = self.inner.forward(x, &mut pass.moments)?;
+        self.activated(x, copies, pass, NormActivation::None)
+    }
+
+    /// With a swish behind it.
+    pub(crate) fn swish(&self, x: &Tensor, copies: usize, pass: &mut Pass) -> Result<Tensor> {
+        self.activated(x, copies, pass, NormActivation::Swish)
+    }
+
+    fn activated(
+        &self,
+        x: &Tensor,
+        copies: usize,
+        pass: &mut Pass,
+        activation: NormActivation,
+    ) -> Result<Tensor> {
+        let y = self.inner.activated(x, &mut pass.moments, activation)?;
         if let BatchNormMoments::Batch(found) = &mut pass.moments {
             pass.names.push(self.name.clone());
             pass.gains.push(self.inner.weight().clone());
@@ -222,10 +237,5 @@ impl Norm {
     /// Scale and shift of evaluation, see [`BatchNorm::running_affine`].
     pub(crate) fn running_affine(&self) -> Result<[Tensor; 2]> {
         self.inner.running_affine()
-    }
-
-    /// With a swish behind it.
-    pub(crate) fn swish(&self, x: &Tensor, copies: usize, pass: &mut Pass) -> Result<Tensor> {
-        ops::silu(&self.forward(x, copies, pass)?)
     }
 }

@@ -13,7 +13,10 @@ mod tower;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use chains_core::{Error, Noise, Result, ops};
+use chains_core::{
+    Error, Noise, Result,
+    ops::{self, Span},
+};
 
 pub use self::{
     decode::NvaeDecoder,
@@ -27,7 +30,6 @@ pub use self::{
 use self::{
     flow::Flow,
     layers::{Build, Conv},
-    normal::sum_event,
     tower::{DecoderTower, EncoderTower},
 };
 use crate::config::NvaeConfig;
@@ -269,7 +271,7 @@ impl Nvae {
         let kl = if self.config.flows > 0 {
             (&log_posterior - &log_prior)?
         } else {
-            sum_event(&posterior.kl(&prior)?)?
+            posterior.kl_sum(&prior)?
         };
         Ok(InferredGroup { prior, posterior, z, kl, log_posterior, log_prior })
     }
@@ -309,5 +311,12 @@ impl Nvae {
 /// The first and the second half of the channels.
 fn halves(x: &Tensor) -> Result<[Tensor; 2]> {
     let half = x.dims()[1] / 2;
-    Ok([x.narrow(1, 0, half)?.contiguous()?, x.narrow(1, half, half)?.contiguous()?])
+    let part = |at: usize| channels(x, at, half);
+    Ok([part(0)?, part(half)?])
+}
+
+/// `len` channels from `start` on.
+fn channels(x: &Tensor, start: usize, len: usize) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    ops::part(x, [Span::new(start, len), Span::new(0, h), Span::new(0, w)])
 }

@@ -15,7 +15,7 @@ pub(crate) const FLOOR: f64 = 0.01;
 /// # Errors
 /// Of the tensor library.
 pub fn soft_clamp(v: &Tensor) -> Result<Tensor> {
-    Ok((ops::tanh(&(v * (1.0 / BOUND))?)? * BOUND)?)
+    ops::soft_clamp(v, BOUND)
 }
 
 /// A diagonal Gaussian of raw outputs `(m, s)` of a network: mean `c(m)`, standard deviation
@@ -48,7 +48,7 @@ impl SoftNormal {
     /// # Errors
     /// As there.
     pub fn with_floor(mean: &Tensor, log_scale: &Tensor, floor: f64) -> Result<Self> {
-        let scale = (ops::exp(&soft_clamp(log_scale)?)? + floor)?;
+        let scale = ops::soft_clamped_exp(log_scale, BOUND, floor)?;
         Ok(Self { mean: soft_clamp(mean)?, scale })
     }
 
@@ -73,7 +73,7 @@ impl SoftNormal {
             let (expected, got) = (format!("{:?}", self.mean.dims()), noise.dims().to_vec());
             return Err(Error::Shape { what: "noise", expected, got });
         }
-        ops::add(&self.mean, &self.scale.mul(noise)?)
+        ops::add_product(&self.mean, &self.scale, noise)
     }
 
     /// `(v - mean) / scale`, the noise that gives `v`.
@@ -99,7 +99,7 @@ impl SoftNormal {
     /// # Errors
     /// If the shapes differ.
     pub fn log_prob(&self, v: &Tensor) -> Result<Tensor> {
-        ops::gaussian_log_prob(v, &self.mean, &self.scale.sqr()?)
+        ops::gaussian_log_prob(v, &self.mean, &ops::square(&self.scale)?)
     }
 
     /// `KL(self | other)` elementwise: `0.5 (((mean - mean') / scale')^2 + (scale / scale')^2) - 0.5 -
@@ -111,6 +111,14 @@ impl SoftNormal {
         let distance = (&self.mean - &other.mean)?.div(&other.scale)?.sqr()?;
         let ratio = self.scale.div(&other.scale)?;
         Ok((distance + ratio.sqr()?)?.affine(0.5, -0.5)?.sub(&ratio.log()?)?)
+    }
+
+    /// The sum of [`SoftNormal::kl`] over all but the first axis, `(b,)`.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn kl_sum(&self, other: &Self) -> Result<Tensor> {
+        ops::gaussian_divergence([&self.mean, &self.scale], [&other.mean, &other.scale])
     }
 }
 

@@ -1,44 +1,12 @@
 //! Interpolation to twice the resolution.
 
-use candle_core::{Device, Tensor};
-use chains_core::{Result, ops};
-
-/// Bilinear interpolation to twice the sides, the corners staying corners: along an axis of `n` pixels
-/// the new pixel `i` is at `i (n - 1) / (2 n - 1)`.
-///
-/// # Shapes
-/// `(b, c, h, w)` -> `(b, c, 2 h, 2 w)`.
-///
-/// # Errors
-/// [`chains_core::Error::Tensor`] for another rank.
-pub fn bilinear2(x: &Tensor) -> Result<Tensor> {
-    let (_, _, h, w) = x.dims4()?;
-    let along = |x: &Tensor, n: usize| -> Result<Tensor> {
-        let weights = Tensor::from_vec(weights(n), (2 * n, n), &Device::Cpu)?;
-        ops::linear(x, &weights.to_dtype(x.dtype())?.to_device(x.device())?, None)
-    };
-    let wide = along(&x.contiguous()?, w)?;
-    let tall = along(&wide.transpose(2, 3)?.contiguous()?, h)?;
-    Ok(tall.transpose(2, 3)?.contiguous()?)
-}
-
-/// Row `i` holds what each old pixel gives to the new pixel `i`.
-fn weights(n: usize) -> Vec<f64> {
-    let mut all = vec![0.0; 2 * n * n];
-    for (i, row) in all.chunks_exact_mut(n).enumerate() {
-        // In whole numbers, so that a pixel at a place of an old one is that one.
-        let (at, rest) = (i * (n - 1) / (2 * n - 1), i * (n - 1) % (2 * n - 1));
-        let share = rest as f64 / (2 * n - 1) as f64;
-        row[at] += 1.0 - share;
-        if at + 1 < n {
-            row[at + 1] += share;
-        }
-    }
-    all
-}
+pub use chains_core::ops::bilinear2;
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Tensor};
+    use chains_core::Result;
+
     use super::*;
 
     #[test]

@@ -9,11 +9,12 @@ use rayon::prelude::*;
 
 use super::{
     super::{
+        activation::{silu_slope, silu_value},
         build_rows,
         simd::{lane_sum, vectorised},
         zeros,
     },
-    NormOptions,
+    NormActivation, NormOptions,
 };
 
 /// Channels of a task where a channel is one element of a row.
@@ -166,24 +167,10 @@ struct Channel {
 }
 
 impl Channel {
-    /// The result before the ReLU.
+    /// The result before the activation.
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         (x - self.mean) * self.factor + self.shift
-    }
-
-    /// The result, at least `floor`.
-    #[inline(always)]
-    fn clipped(self, x: f32, floor: f32) -> f32 {
-        let y = self.value(x);
-        // Not `max`, which would hide a NaN.
-        if y < floor { floor } else { y }
-    }
-
-    /// What of a gradient passes the ReLU.
-    #[inline(always)]
-    fn pass(self, relu: bool, x: f32, grad: f32) -> f32 {
-        if relu && self.value(x) <= 0.0 { 0.0 } else { grad }
     }
 
     #[inline(always)]
@@ -191,12 +178,37 @@ impl Channel {
         (x - self.mean) * self.scale
     }
 
-    /// Gradient of the input, from what passed the ReLU, the sums of the channel and the inverse
+    /// Gradient of the input, from what passed the activation, the sums of the channel and the inverse
     /// count of its elements.
     #[inline(always)]
     fn input_grad(self, x: f32, grad: f32, [gain, shift]: [f32; 2], count: f32) -> f32 {
         self.factor * (grad - (shift + self.normalised(x) * (gain * self.pull)) * count)
     }
+}
+
+/// The sums over the runs of a channel of `passed(x, grad)` times normalised `x`, and of itself.
+#[inline(always)]
+fn channel_sums<'a>(
+    channel: Channel,
+    runs: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    passed: impl Fn(f32, f32) -> f32 + Copy,
+) -> [f32; 2] {
+    let mut sums = [0_f64; 2];
+    for (xs, grads) in runs {
+        let weighted = lane_sum(
+            [xs, grads],
+            #[inline(always)]
+            |[x, g]| passed(x, g) * channel.normalised(x),
+        );
+        sums[0] += f64::from(weighted);
+        let plain = lane_sum(
+            [xs, grads],
+            #[inline(always)]
+            |[x, g]| passed(x, g),
+        );
+        sums[1] += f64::from(plain);
+    }
+    sums.map(|sum| sum as f32)
 }
 
 impl Passes<'_> {
@@ -206,10 +218,27 @@ impl Passes<'_> {
         Channels(slices.map(|values| &values[range.clone()]))
     }
 
-    /// `gain (x - mean) scale + shift`, with its ReLU.
+    /// `gain (x - mean) scale + shift`, with its activation.
     pub(super) fn forward(&self, xs: &[f32]) -> Vec<f32> {
+        match self.options.activation {
+            NormActivation::None => self.activated(
+                xs,
+                #[inline(always)]
+                |y| y,
+            ),
+            NormActivation::Relu => self.activated(
+                xs,
+                // Not `max`, which would hide a NaN.
+                #[inline(always)]
+                |y| if y < 0.0 { 0.0 } else { y },
+            ),
+            NormActivation::Swish => self.activated(xs, silu_value),
+        }
+    }
+
+    #[inline(always)]
+    fn activated(&self, xs: &[f32], f: impl Fn(f32) -> f32 + Copy + Sync) -> Vec<f32> {
         let [_, b, c, s] = self.axes;
-        let floor = if self.options.relu { 0.0 } else { f32::NEG_INFINITY };
         let row = c * s;
         if row == 0 {
             return Vec::new();
@@ -226,7 +255,7 @@ impl Passes<'_> {
                         let channels = self.channels(first..first + c).first(c);
                         let (out, xs) = (&mut out[..c], &xs[..c]);
                         for i in 0..c {
-                            out[i] = channels.at(i).clipped(xs[i], floor);
+                            out[i] = f(channels.at(i).value(xs[i]));
                         }
                         continue;
                     }
@@ -235,7 +264,7 @@ impl Passes<'_> {
                     {
                         let channel = self.channels(first + i..first + i + 1).at(0);
                         for (y, x) in out.iter_mut().zip(xs) {
-                            *y = channel.clipped(*x, floor);
+                            *y = f(channel.value(*x));
                         }
                     }
                 }
@@ -251,6 +280,41 @@ impl Passes<'_> {
         grads: &[f32],
         input: bool,
     ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
+        match self.options.activation {
+            NormActivation::None => self.gradients::<false>(
+                xs,
+                grads,
+                input,
+                #[inline(always)]
+                |_, g| g,
+            ),
+            NormActivation::Relu => self.gradients::<false>(
+                xs,
+                grads,
+                input,
+                #[inline(always)]
+                |y, g| if y <= 0.0 { 0.0 } else { g },
+            ),
+            NormActivation::Swish => self.gradients::<true>(
+                xs,
+                grads,
+                input,
+                #[inline(always)]
+                |y, g| g * silu_slope(y),
+            ),
+        }
+    }
+
+    /// `pass` gives what of a gradient passes the activation, from the value before it; `COSTLY` says that
+    /// it is worth keeping.
+    #[inline(always)]
+    fn gradients<const COSTLY: bool>(
+        &self,
+        xs: &[f32],
+        grads: &[f32],
+        input: bool,
+        pass: impl Fn(f32, f32) -> f32 + Copy + Sync,
+    ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
         let mut out = zeros(if input { xs.len() } else { 0 });
         let tasks = Task::all(self.axes);
         let mut runs = if out.is_empty() { Vec::new() } else { runs_mut(self.axes, &mut out) };
@@ -262,7 +326,7 @@ impl Passes<'_> {
                 let mut sums = [vec![0_f32; task.channels()], vec![0_f32; task.channels()]];
                 vectorised(
                     #[inline(always)]
-                    || self.task(task, xs, grads, &mut sums, &mut runs),
+                    || self.task::<COSTLY>(task, [xs, grads], &mut sums, &mut runs, pass),
                 );
                 sums
             })
@@ -277,34 +341,51 @@ impl Passes<'_> {
 
     /// The sums of one task; then, while its elements are near, the gradient of the input.
     #[inline(always)]
-    fn task(
+    fn task<const COSTLY: bool>(
         &self,
         task: Task,
-        xs: &[f32],
-        grads: &[f32],
+        [xs, grads]: [&[f32]; 2],
         [gains, shifts]: &mut [Vec<f32>; 2],
         out: &mut [&mut [f32]],
+        pass: impl Fn(f32, f32) -> f32 + Copy,
     ) {
         let [_, b, c, s] = self.axes;
-        let relu = self.options.relu;
         let count = if self.options.batch { 1.0 / (b * s) as f32 } else { 0.0 };
         let constants = task.constants(c);
         let runs = || task.runs(self.axes, xs).zip(task.runs(self.axes, grads));
         if s > 1 {
             let channel = self.channels(constants).at(0);
-            let (mut gain, mut shift) = (0_f64, 0_f64);
-            for (xs, grads) in runs() {
-                let weighted = lane_sum([xs, grads], |[x, g]| {
-                    channel.pass(relu, x, g) * channel.normalised(x)
-                });
-                gain += f64::from(weighted);
-                shift += f64::from(lane_sum([xs, grads], |[x, g]| channel.pass(relu, x, g)));
+            if COSTLY && !out.is_empty() {
+                for (out, (xs, grads)) in out.iter_mut().zip(runs()) {
+                    for (out, (x, g)) in out.iter_mut().zip(xs.iter().zip(grads)) {
+                        *out = pass(channel.value(*x), *g);
+                    }
+                }
+                let kept = || task.runs(self.axes, xs).zip(out.iter().map(|out| &**out));
+                let sums = channel_sums(
+                    channel,
+                    kept(),
+                    #[inline(always)]
+                    |_, g| g,
+                );
+                (gains[0], shifts[0]) = (sums[0], sums[1]);
+                for (out, xs) in out.iter_mut().zip(task.runs(self.axes, xs)) {
+                    for (out, x) in out.iter_mut().zip(xs) {
+                        *out = channel.input_grad(*x, *out, sums, count);
+                    }
+                }
+                return;
             }
-            (gains[0], shifts[0]) = (gain as f32, shift as f32);
-            let sums = [gains[0], shifts[0]];
+            let sums = channel_sums(
+                channel,
+                runs(),
+                #[inline(always)]
+                |x, g| pass(channel.value(x), g),
+            );
+            (gains[0], shifts[0]) = (sums[0], sums[1]);
             for (out, (xs, grads)) in out.iter_mut().zip(runs()) {
                 for (out, (x, g)) in out.iter_mut().zip(xs.iter().zip(grads)) {
-                    *out = channel.input_grad(*x, channel.pass(relu, *x, *g), sums, count);
+                    *out = channel.input_grad(*x, pass(channel.value(*x), *g), sums, count);
                 }
             }
             return;
@@ -316,7 +397,7 @@ impl Passes<'_> {
             let (xs, grads) = (&xs[..n], &grads[..n]);
             for i in 0..n {
                 let channel = channels.at(i);
-                let g = channel.pass(relu, xs[i], grads[i]);
+                let g = pass(channel.value(xs[i]), grads[i]);
                 gains[i] += g * channel.normalised(xs[i]);
                 shifts[i] += g;
             }
@@ -325,7 +406,7 @@ impl Passes<'_> {
             let (out, xs, grads) = (&mut out[..n], &xs[..n], &grads[..n]);
             for i in 0..n {
                 let channel = channels.at(i);
-                let g = channel.pass(relu, xs[i], grads[i]);
+                let g = pass(channel.value(xs[i]), grads[i]);
                 out[i] = channel.input_grad(xs[i], g, [gains[i], shifts[i]], count);
             }
         }

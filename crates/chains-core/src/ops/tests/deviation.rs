@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::{
     Result,
     autograd::value_and_weighted_gradients,
-    ops::{BatchMoments, Eps, NormOptions, batch_moments, layer_norm, normalise},
+    ops::{BatchMoments, Eps, NormActivation, NormOptions, batch_moments, layer_norm, normalise},
     testing::{
         assert_agrees, assert_close, assert_differences, assert_thread_count_free, normal,
         on_devices, uniform, values,
@@ -22,7 +22,7 @@ const EPS: Eps = Eps::OnDeviation(0.3);
 
 fn variants() -> [NormOptions; 4] {
     [(false, false), (false, true), (true, false), (true, true)]
-        .map(|(batch, relu)| NormOptions { batch, relu })
+        .map(|(batch, relu)| NormOptions { batch, activation: NormActivation::relu(relu) })
 }
 
 /// Input, gain, shift, running mean and running variance.
@@ -84,7 +84,7 @@ fn values_are_those_of_the_definition() -> Result<()> {
         assert_close("layer norm", &values(&y), &want, 1e-6);
         let x = x.reshape((1, 4, 1))?;
         let parameters = [&constant(&[1, 1], 2.0)?, &constant(&[1, 1], -1.0)?];
-        let options = NormOptions { batch: true, relu: false };
+        let options = NormOptions { batch: true, activation: NormActivation::None };
         let y = normalise(&x, &batch_moments(&x)?, parameters, EPS, options)?;
         assert_close("batch norm", &values(&y), &want, 1e-6);
     }
@@ -115,7 +115,7 @@ fn what_does_not_vary_has_the_gradient_of_a_constant_deviation(device: &Device) 
         )?;
         let weights = normal("weights", (1, 4, 1)).to_dtype(dtype)?.to_device(device)?;
         let ones = Tensor::ones((1, 1), dtype, device)?;
-        let options = NormOptions { batch: true, relu: false };
+        let options = NormOptions { batch: true, activation: NormActivation::None };
         let y = || normalise(&x, &batch_moments(&x)?, [&ones, &ones], EPS, options);
         let (_, grads) = value_and_weighted_gradients(y, &weights)?;
         let g = values(&weights);

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{
     Error, Result,
-    ops::{BatchMoments, NormOptions, batch_moments, normalise},
+    ops::{BatchMoments, NormActivation, NormOptions, batch_moments, normalise},
     testing::{
         assert_agrees, assert_close, assert_differences, assert_thread_count_free,
         assert_untracked, normal, on_devices, uniform, values,
@@ -30,10 +30,11 @@ const SHAPES: [&[usize]; 7] = [
     &[2, 3, 257, 2, 2],
 ];
 
-/// All four variants.
-fn variants() -> [NormOptions; 4] {
-    [(false, false), (false, true), (true, false), (true, true)]
-        .map(|(batch, relu)| NormOptions { batch, relu })
+/// All variants.
+fn variants() -> impl Iterator<Item = NormOptions> {
+    let activations = [NormActivation::None, NormActivation::Relu, NormActivation::Swish];
+    let both = |batch| activations.map(|activation| NormOptions { batch, activation });
+    [false, true].into_iter().flat_map(both)
 }
 
 /// Input, gain, shift, running mean and running variance.
@@ -66,7 +67,7 @@ fn equals_the_composed_path_for_any_shape_and_option(device: &Device) -> Result<
             assert_agrees(&what, &f, &operands(shape), device, 1e-5)?;
         }
     }
-    let options = NormOptions { batch: true, relu: true };
+    let options = NormOptions { batch: true, activation: NormActivation::Relu };
     let transposed = |i: &[Tensor]| {
         let x = i[0].transpose(1, 2)?;
         normalise(&x, &batch_moments(&x)?, [&i[1], &i[2]], EPS, options)
@@ -103,7 +104,7 @@ fn moments_are_those_of_the_definition(device: &Device) -> Result<()> {
 }
 
 fn a_dead_unit_passes_no_gradient_and_nan_stays_nan(device: &Device) -> Result<()> {
-    let options = NormOptions { batch: false, relu: true };
+    let options = NormOptions { batch: false, activation: NormActivation::Relu };
     // The first channel is exactly its mean and so exactly at the kink.
     let inputs = |dtype: DType, device: &Device| -> Result<[Tensor; 5]> {
         let row = |v: [f64; 2]| -> Result<Tensor> {
@@ -124,7 +125,7 @@ fn a_dead_unit_passes_no_gradient_and_nan_stays_nan(device: &Device) -> Result<(
         let grads = y.sum_all()?.backward()?;
         let grad = values(grads.get(x.as_tensor()).unwrap());
         assert!(grad[0].abs() <= 0.0, "{dtype:?}: {grad:?}");
-        let plain = apply(NormOptions { batch: false, relu: false }, &i)?;
+        let plain = apply(NormOptions { batch: false, activation: NormActivation::None }, &i)?;
         assert!(values(&plain)[1].is_nan(), "{dtype:?}");
     }
     Ok(())
@@ -133,7 +134,7 @@ fn a_dead_unit_passes_no_gradient_and_nan_stays_nan(device: &Device) -> Result<(
 #[test]
 fn batch_statistics_give_mean_shift_and_variance_gain_squared() -> Result<()> {
     let i = operands(&[2, 50, 3, 4]);
-    let y = apply(NormOptions { batch: true, relu: false }, &i)?;
+    let y = apply(NormOptions { batch: true, activation: NormActivation::None }, &i)?;
     let (before, after) = (batch_moments(&i[0])?, batch_moments(&y)?);
     assert_close("mean", &values(&after.mean), &values(&i[2]), 1e-12);
     let share = (&before.variance / (&before.variance + EPS)?)?;
@@ -189,7 +190,7 @@ fn operands_that_do_not_fit_are_named() -> Result<()> {
     let narrow = |t: &Tensor| t.narrow(1, 0, 2);
     let moments = BatchMoments { mean: mean.clone(), variance: variance.clone() };
     let short = BatchMoments { mean: narrow(&mean)?, variance };
-    let options = NormOptions { batch: false, relu: false };
+    let options = NormOptions { batch: false, activation: NormActivation::None };
     for (result, word) in [
         (normalise(&x, &moments, [&narrow(&gain)?, &shift], EPS, options), "gain"),
         (normalise(&x, &moments, [&gain, &narrow(&shift)?], EPS, options), "shift"),
@@ -212,7 +213,7 @@ fn empty_axes_give_empty_results() -> Result<()> {
         let x = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
         let moments = batch_moments(&x)?;
         let constants = Tensor::ones((shape[0], shape[2]), DType::F32, &Device::Cpu)?;
-        let options = NormOptions { batch: true, relu: true };
+        let options = NormOptions { batch: true, activation: NormActivation::Relu };
         let y = normalise(&x, &moments, [&constants, &constants], 1e-4, options)?;
         assert_eq!(y.dims(), shape);
     }

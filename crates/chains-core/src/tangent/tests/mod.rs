@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::{Dual, Jet, Signal};
 use crate::{
     Error, Result,
-    ops::{self, NormOptions},
+    ops::{self, NormActivation, NormOptions},
     testing::{
         assert_agrees, assert_close, assert_differences, evaluate, normal, on_devices, uniform,
         values,
@@ -30,13 +30,18 @@ struct Case {
     map: Map,
 }
 
-fn batch_norm(x: &Dual, p: &[Tensor], batch: bool, relu: bool) -> Result<Dual> {
+fn batch_norm(
+    x: &Dual,
+    p: &[Tensor],
+    batch: bool,
+    activation: NormActivation,
+) -> Result<Dual> {
     // Frozen moments are those of another batch.
     let source =
         if batch { x.value().clone() } else { (x.value().detach() * 0.5)?.affine(1.0, 0.3)? };
     let moments = ops::batch_moments(&source)?;
     let moments = if batch { moments } else { fixed(&moments)? };
-    x.normalise(&moments, [&p[0], &p[1]], 1e-2, NormOptions { batch, relu })
+    x.normalise(&moments, [&p[0], &p[1]], 1e-2, NormOptions { batch, activation })
 }
 
 /// Moments that do not depend on the input.
@@ -86,19 +91,19 @@ const CASES: &[Case] = &[
         name: "batch norm",
         x: &[2, 6, 3],
         parameters: &[&[2, 3], &[2, 3]],
-        map: |x, p| batch_norm(x, p, true, false),
+        map: |x, p| batch_norm(x, p, true, NormActivation::None),
     },
     Case {
         name: "batch norm of maps",
         x: &[1, 3, 2, 3, 2],
         parameters: &[&[1, 2], &[1, 2]],
-        map: |x, p| batch_norm(x, p, true, true),
+        map: |x, p| batch_norm(x, p, true, NormActivation::Relu),
     },
     Case {
         name: "frozen batch norm",
         x: &[2, 4, 3],
         parameters: &[&[2, 3], &[2, 3]],
-        map: |x, p| batch_norm(x, p, false, true),
+        map: |x, p| batch_norm(x, p, false, NormActivation::Relu),
     },
     Case {
         name: "layer norm",
