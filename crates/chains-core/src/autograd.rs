@@ -181,7 +181,11 @@ impl<O: FusedOp> CustomOp1 for Joined<O> {
         self.op.name()
     }
 
-    fn cpu_fwd(&self, all: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        all: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
         let mut rest = ops::slice(all, layout)?;
         let mut operands = Vec::with_capacity(self.shapes.len());
         for shape in &self.shapes {

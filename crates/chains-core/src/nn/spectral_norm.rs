@@ -227,7 +227,15 @@ impl CustomOp1 for Form {
     ) -> candle_core::Result<Option<Tensor>> {
         let Pair { u, v } = &self.0;
         let grad: f32 = grad.to_scalar()?;
-        let values = u.iter().flat_map(|u| v.iter().map(move |v| grad * u * v)).collect();
+        let mut values = vec![0.0; u.len() * v.len()];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, u) in values.chunks_exact_mut(v.len()).zip(u) {
+                    row.iter_mut().zip(v).for_each(|(y, v)| *y = grad * u * v);
+                }
+            },
+        );
         Tensor::from_vec(values, kernel.shape(), kernel.device()).map(Some)
     }
 }

@@ -213,10 +213,11 @@ pub fn soft_clamped_exp(x: &Tensor, bound: f64, floor: f64) -> Result<Tensor> {
         "soft_clamped_exp",
         #[inline(always)]
         move |x| math::exp(bound * tangent(x * inverse)) + floor,
+        // One minus the square of the tangent, without the difference.
         #[inline(always)]
         move |x, y, g| {
-            let t = tangent(x * inverse);
-            g * (y - floor) * (1.0 - t) * (1.0 + t)
+            let part = math::exp(-2.0 * (x * inverse).abs());
+            g * (y - floor) * (4.0 * part / ((1.0 + part) * (1.0 + part)))
         },
     )
 }

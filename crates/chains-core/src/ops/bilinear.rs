@@ -1,6 +1,6 @@
 //! Interpolation to twice the resolution.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 
 use super::{build_rows, fused, linear, slice, with_values};
 use crate::{autograd::apply1, error::Result};
@@ -24,8 +24,8 @@ pub fn bilinear2(x: &Tensor) -> Result<Tensor> {
             row[at as usize] += 1.0 - share;
             row[next as usize] += share;
         }
-        let weights = Tensor::from_vec(weights, (2 * n, n), x.device())?;
-        linear(x, &weights.to_dtype(x.dtype())?, None)
+        let weights = Tensor::from_vec(weights, (2 * n, n), &Device::Cpu)?;
+        linear(x, &weights.to_dtype(x.dtype())?.to_device(x.device())?, None)
     };
     let wide = along(&x.contiguous()?, w)?;
     let tall = along(&wide.transpose(2, 3)?.contiguous()?, h)?;
@@ -47,7 +47,9 @@ struct Axis(Vec<(usize, usize, f32)>);
 
 impl Axis {
     fn new(n: usize) -> Self {
-        Self(places(n).map(|[at, next, share]| (at as usize, next as usize, share as f32)).collect())
+        Self(
+            places(n).map(|[at, next, share]| (at as usize, next as usize, share as f32)).collect(),
+        )
     }
 }
 

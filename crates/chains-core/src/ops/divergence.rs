@@ -19,7 +19,9 @@ use crate::{
 /// [`Error::Shape`] if the shapes differ or are scalars.
 pub fn gaussian_divergence(q: [&Tensor; 2], p: [&Tensor; 2]) -> Result<Tensor> {
     let operands = [q[0], q[1], p[0], p[1]];
-    for (what, tensor) in ["mean of q", "deviation of q", "mean of p", "deviation of p"].iter().zip(operands) {
+    for (what, tensor) in
+        ["mean of q", "deviation of q", "mean of p", "deviation of p"].iter().zip(operands)
+    {
         if tensor.dims() != q[0].dims() || tensor.rank() == 0 {
             let (expected, got) = (format!("{:?}", q[0].dims()), tensor.dims().to_vec());
             return Err(Error::Shape { what, expected, got });

@@ -80,7 +80,10 @@ fn fused(tensors: &[&Tensor]) -> bool {
 }
 
 /// The values of a contiguous f32 operand on the host.
-pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+pub(crate) fn slice<'a>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
         (CpuStorage::F32(_), None) => candle_core::bail!("fused op: operand is not contiguous"),

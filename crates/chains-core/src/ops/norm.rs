@@ -2,11 +2,15 @@
 
 mod eps;
 mod passes;
+mod tasks;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 pub use self::eps::Eps;
-use self::passes::{Passes, moments};
+use self::{
+    passes::{Passes, moments},
+    tasks::spread,
+};
 use super::{
     activation::{relu, silu},
     fused, slice, with_values,
@@ -195,7 +199,8 @@ impl CustomOp3 for Normalise {
 
 impl Normalise {
     fn passes<'a>(&'a self, gain: &'a [f32], shift: &'a [f32]) -> Passes<'a> {
-        let (mean, scale, pull) = (&self.mean, &self.scale, &self.pull);
+        let operands: [&[f32]; 5] = [&self.mean, &self.scale, &self.pull, gain, shift];
+        let [mean, scale, pull, gain, shift] = operands.map(|values| spread(values, self.axes));
         Passes { mean, scale, pull, gain, shift, axes: self.axes, options: self.options }
     }
 }

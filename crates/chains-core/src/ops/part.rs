@@ -53,7 +53,8 @@ pub fn part(x: &Tensor, spans: [Span; 3]) -> Result<Tensor> {
     }
     let mut y = x.clone();
     for (axis, span) in (1..).zip(spans) {
-        let indices: Vec<u32> = (0..span.len).map(|i| (span.start + i * span.step) as u32).collect();
+        let indices: Vec<u32> =
+            (0..span.len).map(|i| (span.start + i * span.step) as u32).collect();
         let indices = Tensor::from_vec(indices, span.len, x.device())?;
         y = y.contiguous()?.index_select(&indices, axis)?;
     }

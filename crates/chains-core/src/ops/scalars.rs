@@ -1,10 +1,10 @@
 //! Many small terms of a loss.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
 
 use super::{fused, slice};
 use crate::{
-    autograd::{FusedOp, Gradients, apply1, apply_all},
+    autograd::{FusedOp, Gradients, apply_all, apply1},
     error::{Error, Result},
 };
 
@@ -50,17 +50,17 @@ pub fn max_abs(x: &Tensor) -> Result<Tensor> {
     if fused(&[x]) {
         return Ok(apply1(MaxAbs, &x.contiguous()?)?);
     }
-    let flat: Vec<f64> = x.detach().flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
-    let shares = Tensor::from_vec(shares(flat.iter().copied()), x.shape(), x.device())?;
-    Ok(x.mul(&shares.to_dtype(x.dtype())?)?.sum_all()?)
+    let flat = x.detach().flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    let shares = shares(flat.to_vec1()?.iter().copied());
+    let shares = Tensor::from_vec(shares, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?;
+    Ok(x.mul(&shares.to_device(x.device())?)?.sum_all()?)
 }
 
 /// The derivative of the largest size by every value.
 fn shares(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
     let most = values.clone().fold(0.0_f64, |most, value| most.max(value.abs()));
     let ties = values.clone().filter(|value| value.abs() >= most).count();
-    let share =
-        |value: f64| if value.abs() >= most { value.signum() / ties as f64 } else { 0.0 };
+    let share = |value: f64| if value.abs() >= most { value.signum() / ties as f64 } else { 0.0 };
     values.map(share).collect()
 }
 

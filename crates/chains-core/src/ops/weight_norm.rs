@@ -109,7 +109,8 @@ impl CustomOp2 for OfLength {
                     #[inline(always)]
                     |start, out| {
                         let first = start / len;
-                        let operands = ws[start..].chunks_exact(len).zip(grads[start..].chunks_exact(len));
+                        let operands =
+                            ws[start..].chunks_exact(len).zip(grads[start..].chunks_exact(len));
                         let constants = factors[first..].iter().zip(&multiples[first..]);
                         let rows = out.chunks_exact_mut(len).zip(operands);
                         for ((out, (ws, grads)), ([factor, _], multiple)) in rows.zip(constants) {

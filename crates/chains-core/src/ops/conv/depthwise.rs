@@ -4,6 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use super::{
     geometry::Geometry,
+    lanes,
     patches::{Patches, SLACK},
 };
 use crate::ops::kernel::fresh;
@@ -96,6 +97,9 @@ pub(super) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
+    if lanes::fits(g) {
+        return lanes::forward(g, image, weight, bias);
+    }
     let work = Forward { plane: Plane::new(g), image, weight, bias };
     tasks(&work, g.batch * g.map[0], g.positions())
 }
@@ -234,6 +238,9 @@ impl Work for ImageGradient<'_> {
 
 /// The gradient of the weight, `(c, 1, kh, kw)`.
 pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f32> {
+    if lanes::fits(g) {
+        return lanes::weight_gradient(g, image, map);
+    }
     let plane = Plane::new(g);
     let (channels, taps) = (plane.channels, plane.offsets.len());
     let parts = tasks(&WeightGradient { plane, image, map }, g.batch * channels, taps);

@@ -4,6 +4,7 @@ mod dense;
 mod depthwise;
 mod forward;
 mod geometry;
+mod lanes;
 mod op;
 mod patches;
 mod tasks;

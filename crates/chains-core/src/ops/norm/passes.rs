@@ -3,7 +3,7 @@
 //! A task owns channels: a tile of them where a row is one run of channels, one channel where every
 //! channel has positions of its own. It sees its elements as one run for each example of the group.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use rayon::prelude::*;
 
@@ -15,70 +15,16 @@ use super::{
         zeros,
     },
     NormActivation, NormOptions,
+    tasks::{Task, fold_sums, folded, runs_mut},
 };
-
-/// Channels of a task where a channel is one element of a row.
-const TILE: usize = 256;
-
-/// A group and a range of its channels.
-#[derive(Clone, Copy)]
-struct Task {
-    group: usize,
-    from: usize,
-    to: usize,
-}
-
-impl Task {
-    /// All tasks of `(g, b, c, s)`, in the order of their channels.
-    fn all([g, _, c, s]: [usize; 4]) -> Vec<Self> {
-        let tile = if s == 1 { TILE } else { 1 };
-        let tiles = |group| {
-            (0..c).step_by(tile).map(move |from| Self { group, from, to: c.min(from + tile) })
-        };
-        (0..g).flat_map(tiles).collect()
-    }
-
-    fn channels(self) -> usize {
-        self.to - self.from
-    }
-
-    /// Its channels among those of all groups.
-    fn constants(self, c: usize) -> Range<usize> {
-        self.group * c + self.from..self.group * c + self.to
-    }
-
-    /// Its runs of `values`, an example each.
-    fn runs(self, [_, b, c, s]: [usize; 4], values: &[f32]) -> impl Iterator<Item = &[f32]> {
-        (0..b).map(move |row| {
-            let start = ((self.group * b + row) * c + self.from) * s;
-            &values[start..start + self.channels() * s]
-        })
-    }
-}
-
-/// The runs of every task, to be written, in the order of [`Task::all`].
-fn runs_mut([_, b, c, s]: [usize; 4], out: &mut [f32]) -> Vec<Vec<&mut [f32]>> {
-    let tile = if s == 1 { TILE } else { s };
-    let each = (c * s).div_ceil(tile);
-    let mut runs: Vec<Vec<&mut [f32]>> = Vec::new();
-    for (row, values) in out.chunks_exact_mut(c * s).enumerate() {
-        if row % b == 0 {
-            runs.resize_with(runs.len() + each, || Vec::with_capacity(b));
-        }
-        let at = row / b * each;
-        for (task, run) in runs[at..].iter_mut().zip(values.chunks_mut(tile)) {
-            task.push(run);
-        }
-    }
-    runs
-}
 
 /// Mean and population variance of every channel, accumulated in f64; of maps, the sums of a row of
 /// an image or less in f32.
 pub(super) fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
+    let (axes, fold) = folded(axes);
     let [_, b, _, s] = axes;
-    let count = (b * s) as f64;
-    let parts: Vec<_> = Task::all(axes)
+    let count = (b * s * fold) as f64;
+    let parts: Vec<_> = Task::all(axes, fold)
         .into_par_iter()
         .map(|task| {
             let mut mean = vec![0_f64; task.channels()];
@@ -93,6 +39,7 @@ pub(super) fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
                             mean[0] += f64::from(lane_sum([xs], |[x]| x));
                         }
                     }
+                    fold_sums(&mut mean, fold);
                     mean.iter_mut().for_each(|mean| *mean /= count);
                     let centre = mean[0] as f32;
                     for xs in task.runs(axes, xs) {
@@ -107,6 +54,7 @@ pub(super) fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
                             variance[0] += f64::from(square);
                         }
                     }
+                    fold_sums(&mut variance, fold);
                 },
             );
             (mean, variance)
@@ -114,18 +62,18 @@ pub(super) fn moments(xs: &[f32], axes: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
         .collect();
     let (means, variances): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let narrow = |parts: Vec<Vec<f64>>, by: f64| {
-        parts.into_iter().flatten().map(|value| (value / by) as f32).collect()
+        parts.into_iter().flatten().step_by(fold).map(|value| (value / by) as f32).collect()
     };
     (narrow(means, 1.0), narrow(variances, count))
 }
 
-/// The operands of the normalisation that stay the same for a channel, all `(g, c)`.
+/// The operands of the normalisation that stay the same for a channel, all `(g, c)` and then [`spread`].
 pub(super) struct Passes<'a> {
-    pub(super) mean: &'a [f32],
-    pub(super) scale: &'a [f32],
-    pub(super) pull: &'a [f32],
-    pub(super) gain: &'a [f32],
-    pub(super) shift: &'a [f32],
+    pub(super) mean: Cow<'a, [f32]>,
+    pub(super) scale: Cow<'a, [f32]>,
+    pub(super) pull: Cow<'a, [f32]>,
+    pub(super) gain: Cow<'a, [f32]>,
+    pub(super) shift: Cow<'a, [f32]>,
     pub(super) axes: [usize; 4],
     pub(super) options: NormOptions,
 }
@@ -214,7 +162,7 @@ fn channel_sums<'a>(
 impl Passes<'_> {
     #[inline(always)]
     fn channels(&self, range: Range<usize>) -> Channels<'_> {
-        let slices = [self.mean, self.scale, self.pull, self.gain, self.shift];
+        let slices = [&self.mean, &self.scale, &self.pull, &self.gain, &self.shift];
         Channels(slices.map(|values| &values[range.clone()]))
     }
 
@@ -238,7 +186,7 @@ impl Passes<'_> {
 
     #[inline(always)]
     fn activated(&self, xs: &[f32], f: impl Fn(f32) -> f32 + Copy + Sync) -> Vec<f32> {
-        let [_, b, c, s] = self.axes;
+        let [_, b, c, s] = folded(self.axes).0;
         let row = c * s;
         if row == 0 {
             return Vec::new();
@@ -316,8 +264,9 @@ impl Passes<'_> {
         pass: impl Fn(f32, f32) -> f32 + Copy + Sync,
     ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
         let mut out = zeros(if input { xs.len() } else { 0 });
-        let tasks = Task::all(self.axes);
-        let mut runs = if out.is_empty() { Vec::new() } else { runs_mut(self.axes, &mut out) };
+        let (axes, fold) = folded(self.axes);
+        let tasks = Task::all(axes, fold);
+        let mut runs = if out.is_empty() { Vec::new() } else { runs_mut(axes, fold, &mut out) };
         runs.resize_with(tasks.len(), Vec::new);
         let parts: Vec<_> = tasks
             .into_par_iter()
@@ -333,7 +282,9 @@ impl Passes<'_> {
             .collect();
         let mut sums = [Vec::new(), Vec::new()];
         for part in parts {
-            sums.iter_mut().zip(part).for_each(|(sum, part)| sum.extend(part));
+            sums.iter_mut()
+                .zip(part)
+                .for_each(|(sum, part)| sum.extend(part.into_iter().step_by(fold)));
         }
         let [gain, shift] = sums;
         (input.then_some(out), gain, shift)
@@ -349,10 +300,11 @@ impl Passes<'_> {
         out: &mut [&mut [f32]],
         pass: impl Fn(f32, f32) -> f32 + Copy,
     ) {
-        let [_, b, c, s] = self.axes;
-        let count = if self.options.batch { 1.0 / (b * s) as f32 } else { 0.0 };
+        let (axes, fold) = folded(self.axes);
+        let [_, b, c, s] = axes;
+        let count = if self.options.batch { 1.0 / (b * s * fold) as f32 } else { 0.0 };
         let constants = task.constants(c);
-        let runs = || task.runs(self.axes, xs).zip(task.runs(self.axes, grads));
+        let runs = || task.runs(axes, xs).zip(task.runs(axes, grads));
         if s > 1 {
             let channel = self.channels(constants).at(0);
             if COSTLY && !out.is_empty() {
@@ -361,7 +313,7 @@ impl Passes<'_> {
                         *out = pass(channel.value(*x), *g);
                     }
                 }
-                let kept = || task.runs(self.axes, xs).zip(out.iter().map(|out| &**out));
+                let kept = || task.runs(axes, xs).zip(out.iter().map(|out| &**out));
                 let sums = channel_sums(
                     channel,
                     kept(),
@@ -369,7 +321,7 @@ impl Passes<'_> {
                     |_, g| g,
                 );
                 (gains[0], shifts[0]) = (sums[0], sums[1]);
-                for (out, xs) in out.iter_mut().zip(task.runs(self.axes, xs)) {
+                for (out, xs) in out.iter_mut().zip(task.runs(axes, xs)) {
                     for (out, x) in out.iter_mut().zip(xs) {
                         *out = channel.input_grad(*x, *out, sums, count);
                     }
@@ -402,6 +354,8 @@ impl Passes<'_> {
                 shifts[i] += g;
             }
         }
+        fold_sums(gains, fold);
+        fold_sums(shifts, fold);
         for (out, (xs, grads)) in out.iter_mut().zip(runs()) {
             let (out, xs, grads) = (&mut out[..n], &xs[..n], &grads[..n]);
             for i in 0..n {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::{
     Result,
-    ops::{elu, leaky_relu, silu, softplus, tanh},
+    ops::{elu, leaky_relu, silu, soft_clamp, soft_clamped_exp, softplus, tanh},
     testing::{
         assert_agrees, assert_differences, assert_thread_count_free, evaluate, normal, on_devices,
         values, vector,
@@ -25,7 +25,7 @@ fn gate(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 7] = [
     (
         "leaky relu",
         |x| leaky_relu(x, 0.2),
@@ -41,6 +41,18 @@ const ROWS: [Row; 5] = [
         |x| if x > 0.0 { 1.0 } else { 1.5 * x.exp() },
     ),
     ("tanh", tanh, f64::tanh, |x| x.cosh().powi(-2)),
+    (
+        "soft clamp",
+        |x| soft_clamp(x, 5.0),
+        |x| 5.0 * (x / 5.0).tanh(),
+        |x| (x / 5.0).cosh().powi(-2),
+    ),
+    (
+        "soft clamped exp",
+        |x| soft_clamped_exp(x, 3.0, 0.1),
+        |x| (3.0 * (x / 3.0).tanh()).exp() + 0.1,
+        |x| (3.0 * (x / 3.0).tanh()).exp() * (x / 3.0).cosh().powi(-2),
+    ),
 ];
 
 fn every_activation_equals_the_composed_path(device: &Device) -> Result<()> {

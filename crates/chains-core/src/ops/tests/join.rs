@@ -13,6 +13,8 @@ on_devices!(joined_maps_are_those_of_candle);
 fn joined_maps_are_those_of_candle(device: &Device) -> Result<()> {
     let parts = [normal("a", (3, 2, 4, 5)), normal("b", (3, 1, 4, 5)), normal("c", (3, 7, 4, 5))];
     assert_agrees("join_channels", &join_channels, &parts, device, 1e-7)?;
+    let twice = |i: &[Tensor]| join_channels(&[i[0].clone(), i[1].clone(), i[0].clone()]);
+    assert_agrees("a map twice", &twice, &parts[..2], device, 1e-7)?;
     // Without a graph, and of strided parts.
     let plain = |parts: &[Tensor]| -> Result<Vec<Tensor>> {
         parts.iter().map(|t| Ok(t.to_dtype(DType::F32)?.to_device(device)?)).collect()

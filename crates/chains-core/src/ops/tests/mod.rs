@@ -6,6 +6,7 @@ mod conv;
 mod conv_contract;
 mod deviation;
 mod draw;
+mod fields;
 mod gaussian;
 mod heads;
 mod importance;

@@ -19,8 +19,9 @@ on_devices!(
 
 const EPS: f64 = 1e-4;
 
-/// Groups, batch, channels, space: no space, one and two axes, channels around the tile of 256.
-const SHAPES: [&[usize]; 7] = [
+/// Groups, batch, channels, space: no space, one and two axes, channels around the tile of 256, few
+/// positions and many.
+const SHAPES: [&[usize]; 11] = [
     &[1, 4, 1],
     &[2, 9, 5],
     &[1, 33, 256],
@@ -28,6 +29,10 @@ const SHAPES: [&[usize]; 7] = [
     &[3, 4, 2, 5],
     &[3, 4, 2, 3, 3],
     &[2, 3, 257, 2, 2],
+    &[1, 5, 70, 4, 4],
+    &[2, 3, 4, 17],
+    &[1, 4, 3, 6, 6],
+    &[1, 3, 2, 1, 33],
 ];
 
 /// All variants.

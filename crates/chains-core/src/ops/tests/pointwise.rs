@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{
     Result,
-    ops::{exp, log_add_exp, mixture_draw, relu, scaled_sigmoid, sigmoid},
+    ops::{add_product, exp, log_add_exp, mixture_draw, relu, scaled_sigmoid, sigmoid, square},
     testing::{
         assert_agrees, assert_close, assert_differences, assert_thread_count_free,
         assert_untracked, evaluate, normal, on_devices, uniform, values, vector,
@@ -28,6 +28,10 @@ fn variance_head(i: &[Tensor]) -> Result<Tensor> {
     scaled_sigmoid(&i[0], 0.1, 1e-4)
 }
 
+fn sum(i: &[Tensor]) -> Result<Tensor> {
+    add_product(&i[0], &i[1], &i[2])
+}
+
 fn functions_of_one_argument_equal_the_composed_path(device: &Device) -> Result<()> {
     for shape in [vec![1], vec![2, 3, 4], vec![MANY]] {
         let x = [(normal("x", shape) * 3.0)?];
@@ -35,6 +39,11 @@ fn functions_of_one_argument_equal_the_composed_path(device: &Device) -> Result<
         assert_agrees("scaled sigmoid", &variance_head, &x, device, 1e-6)?;
         assert_agrees("relu", &|i| relu(&i[0]), &x, device, 1e-7)?;
         assert_agrees("exp", &|i| exp(&i[0]), &x, device, 1e-6)?;
+    }
+    for shape in [vec![1], vec![2, 3, 4], vec![MANY]] {
+        let x = ["a", "b", "c"].map(|label| normal(label, shape.clone()));
+        assert_agrees("square", &|i| square(&i[0]), &x[..1], device, 1e-6)?;
+        assert_agrees("add_product", &sum, &x, device, 1e-6)?;
     }
     let transposed = |i: &[Tensor]| sigmoid(&i[0].t()?);
     assert_agrees("transposed", &transposed, &[normal("x", (3, 4))], device, 1e-6)
@@ -118,12 +127,19 @@ fn gradients_are_central_differences() -> Result<()> {
     assert_differences("scaled sigmoid", &variance_head, &inputs[..1])?;
     assert_differences("relu", &|i| relu(&i[0]), &inputs[..1])?;
     assert_differences("log_add_exp", &add, &inputs)?;
+    assert_differences("square", &|i| square(&i[0]), &inputs[..1])?;
+    assert_differences("add_product", &sum, &[normal("a", 5), normal("b", 5), normal("c", 5)])?;
     let equal = [normal("a", 6), normal("a", 6)];
     assert_differences("log_add_exp of equals", &add, &equal)
 }
 
 #[test]
 fn an_untracked_operand_gets_no_gradient() -> Result<()> {
+    let three = ["a", "b", "c"].map(|label| normal(label, 5));
+    for frozen in 0..3 {
+        assert_untracked("add_product", &sum, &three, frozen)?;
+    }
+    assert!(sum(&[normal("a", 5), normal("b", 5), normal("c", 4)]).is_err());
     for frozen in 0..2 {
         assert_untracked("log_add_exp", &add, &[normal("a", 5), normal("b", 5)], frozen)?;
     }

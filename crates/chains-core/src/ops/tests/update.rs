@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::{
     Error, Result,
-    ops::{AdamStep, adam_step},
+    ops::{AdamStep, AdamaxStep, adam_step, adamax_step},
     testing::{assert_close, normal, on_devices, values},
 };
 
@@ -12,6 +12,7 @@ on_devices!(
     adam_in_f32_equals_f64,
     a_strided_gradient_is_read_in_its_own_order,
     entries_that_are_not_a_number_count_as_zero_if_asked_to,
+    adamax_in_f32_equals_f64,
 );
 
 fn constants(step: i32) -> AdamStep {
@@ -41,6 +42,34 @@ fn adam_in_f32_equals_f64(device: &Device) -> Result<()> {
             assert_close(what, got, want, 2e-6);
         }
     }
+    Ok(())
+}
+
+fn adamax_in_f32_equals_f64(device: &Device) -> Result<()> {
+    let run = |n: usize, dtype: DType, device: &Device| -> Result<[Vec<f64>; 3]> {
+        let convert = |t: Tensor| -> Result<Tensor> { Ok(t.to_dtype(dtype)?.to_device(device)?) };
+        let parameter = Var::from_tensor(&convert(normal("parameter", n))?)?;
+        let (m, u) = (Var::zeros(n, dtype, device)?, Var::zeros(n, dtype, device)?);
+        for step in 1..=5 {
+            let grad = convert(normal(&format!("gradient {step}"), n))?;
+            let step_size = 0.01 / (1.0 - 0.9_f64.powi(step));
+            let (beta1, beta2, eps, weight_decay) = (0.9, 0.999, 1e-3, 3e-4);
+            let step = AdamaxStep { beta1, beta2, step_size, eps, weight_decay };
+            adamax_step(&parameter, &grad, &m, &u, step)?;
+        }
+        Ok([&parameter, &m, &u].map(|var| values(var.as_tensor())))
+    };
+    for n in [1, 1000, 40_000] {
+        let want = run(n, DType::F64, &Device::Cpu)?;
+        let got = run(n, DType::F32, device)?;
+        for (what, (got, want)) in ["parameter", "m", "u"].iter().zip(got.iter().zip(&want)) {
+            assert_close(what, got, want, 2e-6);
+        }
+    }
+    let zeros = |n: usize| Var::zeros(n, DType::F32, device);
+    let (p, m, grad) = (zeros(4)?, zeros(4)?, zeros(3)?);
+    let step = AdamaxStep { beta1: 0.9, beta2: 0.9, step_size: 0.1, eps: 0.1, weight_decay: 0.0 };
+    assert!(adamax_step(&p, grad.as_tensor(), &m, &m, step).is_err());
     Ok(())
 }
 

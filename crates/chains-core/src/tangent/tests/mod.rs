@@ -30,12 +30,7 @@ struct Case {
     map: Map,
 }
 
-fn batch_norm(
-    x: &Dual,
-    p: &[Tensor],
-    batch: bool,
-    activation: NormActivation,
-) -> Result<Dual> {
+fn batch_norm(x: &Dual, p: &[Tensor], batch: bool, activation: NormActivation) -> Result<Dual> {
     // Frozen moments are those of another batch.
     let source =
         if batch { x.value().clone() } else { (x.value().detach() * 0.5)?.affine(1.0, 0.3)? };
