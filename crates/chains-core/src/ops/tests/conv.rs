@@ -212,11 +212,6 @@ pub(super) const LARGE: [Case; 24] = {
         case(Kind::Transposed, [1, 140, 15, 15], 10, [4, 4], [2, 1, 0]),
         case(Kind::Transposed, [4, 60, 9, 9], 20, [3, 3], [1, 1, 0]),
         case(Kind::Depthwise, [4, 19, 20, 37], 0, [5, 5], [1, 2, 0]),
-        // Maps of few pixels, channels that are whole vectors and others.
-        case(Kind::Depthwise, [9, 37, 8, 8], 0, [5, 5], [1, 2, 0]),
-        case(Kind::Depthwise, [20, 64, 4, 4], 0, [5, 5], [1, 2, 0]),
-        case(Kind::Depthwise, [3, 33, 2, 2], 0, [5, 5], [1, 2, 0]),
-        case(Kind::Depthwise, [3, 17, 7, 5], 0, [3, 3], [1, 0, 0]),
         // Whole vectors, read where they lie; the last run of a panel short, padded or not.
         case(Kind::Dense, [5, 20, 16, 32], 24, [3, 3], [1, 1, 0]),
         case(Kind::Dense, [200, 2, 2, 2], 3, [1, 1], [1, 0, 0]),
@@ -231,6 +226,11 @@ pub(super) const LARGE: [Case; 24] = {
         // Several images that together are shorter than a vector.
         case(Kind::Dense, [2, 1, 4, 1], 1, [1, 1], [1, 0, 0]),
         case(Kind::Transposed, [2, 1, 4, 1], 1, [1, 1], [1, 0, 0]),
+        // Maps of few pixels, channels that are whole vectors and others.
+        case(Kind::Depthwise, [9, 37, 8, 8], 0, [5, 5], [1, 2, 0]),
+        case(Kind::Depthwise, [20, 64, 4, 4], 0, [5, 5], [1, 2, 0]),
+        case(Kind::Depthwise, [3, 33, 2, 2], 0, [5, 5], [1, 2, 0]),
+        case(Kind::Depthwise, [3, 17, 7, 5], 0, [3, 3], [1, 0, 0]),
     ]
 };
 

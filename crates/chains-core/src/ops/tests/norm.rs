@@ -38,7 +38,7 @@ const SHAPES: [&[usize]; 11] = [
 /// All variants.
 fn variants() -> impl Iterator<Item = NormOptions> {
     let activations = [NormActivation::None, NormActivation::Relu, NormActivation::Swish];
-    let both = |batch| activations.map(|activation| NormOptions { batch, activation });
+    let both = move |batch| activations.map(|activation| NormOptions { batch, activation });
     [false, true].into_iter().flat_map(both)
 }
 

@@ -106,8 +106,10 @@ fn a_doubling_cell_is_the_published_order_of_its_layers() -> Result<()> {
         let h = first.swish(&h, 1, &mut pass)?;
         let h = second.swish(&depthwise.forward(&h, &mut pass)?, 1, &mut pass)?;
         let h = after.forward(&reduce.forward(&h, &mut pass)?, 1, &mut pass)?;
-        let branch = cell.squeeze.as_ref().unwrap().scaled(&h, 0.1)?;
-        let want = (skip.forward(&bilinear2(&x)?, &mut of())? + branch)?;
+        let gate = cell.squeeze.as_ref().unwrap().gate(&h)?;
+        let branch =
+            (h.broadcast_mul(&gate.reshape((gate.dims()[0], gate.dims()[1], 1, 1))?)? * 0.1)?;
+        let want = (skip.forward(&ops::bilinear2(&x)?, &mut of())? + branch)?;
         let mut mine = of();
         close(&cell.forward(&x, &mut mine)?, &want);
         // So are the running moments.
@@ -134,7 +136,7 @@ fn a_doubling_gives_every_pixel_the_gradients_of_its_square() -> Result<()> {
     let x = Var::from_tensor(&normal("x", &[1, 2, 2, 3]))?;
     let weights = normal("weights", &[1, 2, 4, 6]);
     // Used twice, as in a cell.
-    let y = (ops::upsample2(x.as_tensor())? + (bilinear2(x.as_tensor())? * 0.0)?)?;
+    let y = (ops::upsample2(x.as_tensor())? + (ops::bilinear2(x.as_tensor())? * 0.0)?)?;
     let grads = y.mul(&weights)?.sum_all()?.backward()?;
     let want = weights.reshape((1, 2, 2, 2, 3, 2))?.sum((3, 5))?;
     close(grads.get(x.as_tensor()).unwrap(), &want);
