@@ -53,7 +53,7 @@ impl Axis {
     }
 }
 
-/// One plane to twice its sides; `rows` has room for the rows between.
+/// One plane to twice its sides; `row` has room for one of its rows.
 #[inline(always)]
 fn doubled([tall, wide]: [&Axis; 2], w: usize, plane: &[f32], row: &mut [f32], out: &mut [f32]) {
     for ((at, next, share), out) in tall.0.iter().zip(out.chunks_exact_mut(2 * w)) {

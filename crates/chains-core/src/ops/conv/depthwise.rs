@@ -1,13 +1,13 @@
 //! One kernel for each channel: sums of shifted rows, no products of matrices.
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use super::{
     geometry::Geometry,
     lanes,
     patches::{Patches, SLACK},
+    planes::{Work, tasks},
 };
-use crate::ops::kernel::fresh;
 
 /// One channel of one image; a kernel is then a list of distances in the padded phases.
 struct Plane {
@@ -53,36 +53,8 @@ impl Plane {
     }
 }
 
-/// Work on a few planes with the widest vectors, which may have [`SLACK`] values at most.
-trait Work: Sync {
-    /// Writes the results of the planes from `first` on.
-    fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]);
-}
-
 /// Planes of one task.
-const PLANES: usize = 8;
-
-/// The results of so many planes, `len` values each.
-fn tasks(work: &impl Work, planes: usize, len: usize) -> Vec<f32> {
-    fresh(planes * len, [PLANES * len; 2], |start, out| {
-        pulp::Arch::new().dispatch(Task { work, first: start / len, out });
-    })
-}
-
-struct Task<'a, W> {
-    work: &'a W,
-    first: usize,
-    out: &'a mut [f32],
-}
-
-impl<W: Work> WithSimd for Task<'_, W> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.work.run(simd, self.first, self.out);
-    }
-}
+const PLANES: [usize; 2] = [8; 2];
 
 /// One vector from the start of a slice.
 #[inline(always)]
@@ -101,7 +73,7 @@ pub(super) fn forward(
         return lanes::forward(g, image, weight, bias);
     }
     let work = Forward { plane: Plane::new(g), image, weight, bias };
-    tasks(&work, g.batch * g.map[0], g.positions())
+    tasks(&work, [g.batch * g.map[0], g.positions()], PLANES)
 }
 
 struct Forward<'a> {
@@ -201,7 +173,7 @@ pub(super) fn image_gradient(g: &Geometry, map: &[f32], weight: &[f32]) -> Vec<f
         return forward(&mirror, map, &weight, None);
     }
     let work = ImageGradient { plane: Plane::new(g), map, weight };
-    tasks(&work, g.batch * g.image[0], g.image[1] * g.image[2])
+    tasks(&work, [g.batch * g.image[0], g.image[1] * g.image[2]], PLANES)
 }
 
 struct ImageGradient<'a> {
@@ -243,7 +215,7 @@ pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f
     }
     let plane = Plane::new(g);
     let (channels, taps) = (plane.channels, plane.offsets.len());
-    let parts = tasks(&WeightGradient { plane, image, map }, g.batch * channels, taps);
+    let parts = tasks(&WeightGradient { plane, image, map }, [g.batch * channels, taps], PLANES);
     let mut out = vec![0_f64; channels * taps];
     for image in parts.chunks_exact(out.len()) {
         out.iter_mut().zip(image).for_each(|(sum, part)| *sum += f64::from(*part));

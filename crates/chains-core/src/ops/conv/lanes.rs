@@ -3,10 +3,12 @@
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
-use super::geometry::Geometry;
-use crate::ops::kernel::fresh;
+use super::{
+    geometry::Geometry,
+    planes::{Work, tasks},
+};
 
 /// Pixels of the largest map and image; of larger ones a vector is better filled with a row.
 const MOST: usize = 64;
@@ -38,37 +40,13 @@ pub(super) fn forward(
         column.zip(kernel).for_each(|(y, x)| *y = *x);
     }
     let (len, work) = (g.map_len(), Forward { g, image, weights: &weights, channels });
-    fresh(g.batch * len, [GRAIN.div_ceil(len) * len, len], |first, out| {
-        pulp::Arch::new().dispatch(Task { work: &work, first: first / len, out });
-    })
+    tasks(&work, [g.batch, len], [GRAIN.div_ceil(len), 1])
 }
 
 /// The gradient of the weight, `(c, 1, kh, kw)`.
 pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f32> {
     let work = WeightGradient { g, image, map };
-    fresh(g.image[0] * g.taps(), [LANES * g.taps(); 2], |first, out| {
-        pulp::Arch::new().dispatch(Task { work: &work, first: first / g.taps(), out });
-    })
-}
-
-/// Work on the results from a place on, compiled for the widest vectors.
-trait Work: Sync {
-    fn run<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]);
-}
-
-struct Task<'a, W> {
-    work: &'a W,
-    first: usize,
-    out: &'a mut [f32],
-}
-
-impl<W: Work> WithSimd for Task<'_, W> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.work.run(simd, self.first, self.out);
-    }
+    tasks(&work, [g.image[0], g.taps()], [LANES; 2])
 }
 
 /// Planes of `len` values side by side in vectors; lanes beyond the planes keep what they hold.

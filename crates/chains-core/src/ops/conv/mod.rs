@@ -7,6 +7,7 @@ mod geometry;
 mod lanes;
 mod op;
 mod patches;
+mod planes;
 mod tasks;
 
 use candle_core::Tensor;

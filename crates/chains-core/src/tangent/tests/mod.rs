@@ -101,6 +101,12 @@ const CASES: &[Case] = &[
         map: |x, p| batch_norm(x, p, false, NormActivation::Relu),
     },
     Case {
+        name: "batch norm and swish",
+        x: &[1, 3, 2, 3, 2],
+        parameters: &[&[1, 2], &[1, 2]],
+        map: |x, p| batch_norm(x, p, true, NormActivation::Swish),
+    },
+    Case {
         name: "layer norm",
         x: &[3, 6],
         parameters: &[&[6], &[6]],
