@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use candle_core::Tensor;
-use chains_core::{HostNoise, Seed, density::Sample};
+use chains_core::{HostNoise, ParamStore, Seed, density::Sample, optim::WeightAverage};
 use datasets::toys::Gaussians;
 use serde::{Deserialize, Serialize};
 use vaebm::{
@@ -18,7 +18,7 @@ use super::{
     judge::Judge,
     measure::{self, Partitions, Points},
     modes::Hits,
-    settings::{Negative, PlaneSettings},
+    settings::{HIDDEN, Negative, PlaneSettings},
 };
 use crate::{
     error::Result,
@@ -83,6 +83,7 @@ impl Training {
         let vae = self.autoencoder.model.frozen();
         let seed = self.seed.child(self.negative.key());
         let model = EnergyModel::new(self.settings.energy(), seed.child("model"), &vae.device())?;
+        begin(model.store(), &self.settings)?;
         let started = Instant::now();
         let looks = self.learn(vae, &model, seed, ticker)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -101,8 +102,8 @@ impl Training {
         })
     }
 
-    /// Trains and puts the network back to where it gained most. The paper, too, keeps networks on the way
-    /// and takes one from before the training runs away; here its likelihood can tell.
+    /// Trains and puts the network to the average of weights that gained most. The paper, too, keeps networks
+    /// on the way and takes one from before the training runs away; here its likelihood can tell.
     fn learn(
         &self,
         vae: &PlaneVae,
@@ -116,6 +117,7 @@ impl Training {
         let mut state = EnergyState::new(&config, &vae.noise_shapes())?;
         let [mut data, mut noise] = ["data", "noise"].map(|name| seed.child(name).host_noise());
         let mut judge = Judge::new(vae, seed.child("judge"))?;
+        let average = WeightAverage::new(self.settings.energy_average, model.store())?;
         let every = (updates / self.settings.looks).max(1);
         let (mut looks, mut sum, mut count) = (Vec::new(), Look::default(), 0.0);
         for update in 1..=updates {
@@ -123,10 +125,13 @@ impl Training {
             let x = Gaussians::twenty_five().sample(config.batch_size, &mut data)?;
             let x = x.to_device(&vae.device())?;
             let look = self.update((vae, model), (&mut state, &config), &x, &mut noise)?;
+            average.update(model.store(), update)?;
             sum.add(&look);
             count += 1.0;
             if update.is_multiple_of(every) || update == updates {
+                average.swap(model.store())?;
                 let gain = judge.look(model)?;
+                average.swap(model.store())?;
                 let mean = Look { gain, ..sum.divided(update, count) };
                 ticker.at(update, &mean.values(self.negative));
                 looks.push(mean);
@@ -170,6 +175,20 @@ impl Training {
     }
 }
 
+/// The energy begins at zero everywhere, where the autoencoder's own samples are the right negatives, and
+/// with a steeper first layer, see [`PlaneSettings::energy_first_layer`].
+fn begin(store: &ParamStore, settings: &PlaneSettings) -> Result<()> {
+    for (layer, factor) in [(0, settings.energy_first_layer), (HIDDEN, 0.0)] {
+        for leaf in ["weight", "bias"] {
+            let name = format!("layers.{layer}.{leaf}");
+            let missing = || crate::Error::Usage(format!("the energy has no `{name}`"));
+            let var = store.get(&name).ok_or_else(missing)?;
+            var.set(&(var.as_detached_tensor() * factor)?)?;
+        }
+    }
+    Ok(())
+}
+
 impl Look {
     fn add(&mut self, other: &Self) {
         self.data += other.data;
@@ -205,5 +224,31 @@ impl Look {
             Negative::Importance => values.push(("effective_samples", self.effective)),
         }
         values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use chains_core::density::Energy;
+
+    use super::*;
+    use crate::{request::Scale, testing::request};
+
+    #[test]
+    fn an_energy_begins_at_zero_with_a_first_layer_as_steep_as_asked() {
+        let settings = PlaneSettings::resolve(&request(Scale::Smoke, &[])).unwrap();
+        let new = || EnergyModel::new(settings.energy(), Seed::new(3), &Device::Cpu).unwrap();
+        let (usual, model) = (new(), new());
+        begin(model.store(), &settings).unwrap();
+        let x = Gaussians::twenty_five().sample(5, &mut Seed::new(4).host_noise()).unwrap();
+        let energy: Vec<f32> = model.frozen().energy(&x).unwrap().to_vec1().unwrap();
+        assert_eq!(energy, [0.0; 5]);
+        let largest = |model: &EnergyModel| {
+            let weight = model.store().get("layers.0.weight").unwrap();
+            weight.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+        };
+        let ratio = f64::from(largest(&model) / largest(&usual));
+        assert!((ratio - settings.energy_first_layer).abs() < 1e-4, "{ratio}");
     }
 }

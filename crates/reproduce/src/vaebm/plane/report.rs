@@ -77,15 +77,21 @@ fn introduce(run: &mut Run<'_>, settings: &PlaneSettings, all: &Measured<'_>) {
              deviation, but the latter follows from the likelihood of its truth. Networks of four \
              layers of {} units and {} latent numbers as published; everything else is our choice. \
              The energy is trained by {} updates with chains of {} steps of size {} on the paper's \
-             potential, {} % of them from a buffer; as a control the same energy by {} updates with \
-             weighted samples of the autoencoder, which have no error of chains.",
+             potential, {} % of which go on from a buffer of {}, noise of pixels included; as a control the \
+             same energy by {} updates with weighted samples of the autoencoder, which have no error of \
+             chains. Both begin at zero energy with a first layer {} times as steep as usual: otherwise the \
+             energy learns offsets of whole Gaussians long before the gaps between them, chains seldom \
+             cross gaps, and the offsets run away. Measured are averages of weights (decay {}).",
             settings.width,
             settings.latent,
             settings.energy_updates,
             settings.chain_steps,
             settings.step_size,
             100.0 * settings.replay,
+            settings.buffer,
             settings.control_updates,
+            settings.energy_first_layer,
+            settings.energy_average,
         ),
     };
     run.paragraph(words);

@@ -10,6 +10,9 @@ use crate::{
     request::Request,
 };
 
+/// Hidden layers of all networks (section 5.2).
+pub(super) const HIDDEN: usize = 3;
+
 /// Where the negative phase comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,17 +63,25 @@ pub(super) struct PlaneSettings {
     pub(super) control_updates: usize,
     /// First rate of Adam by chains.
     pub(super) energy_rate: f64,
-    /// First rate of the control: with smaller ones the energy is smooth after thousands of updates.
+    /// First rate of the control, which may be larger: its negatives are exact.
     pub(super) control_rate: f64,
     /// Last rate of both, where half a cosine leads.
     pub(super) last_energy_rate: f64,
     /// First moment of its Adam.
     pub(super) energy_beta1: f64,
+    /// Times the usual initial weights and biases of the energy's first layer. With the usual ones the
+    /// energy learns offsets of whole Gaussians long before the gaps between them, and chains, which cross
+    /// gaps slowly, do not hold offsets in check.
+    pub(super) energy_first_layer: f64,
+    /// Decay of the average of the energy's weights, which is what is measured: with some hundred chains
+    /// the offsets go up and down.
+    pub(super) energy_average: f64,
     /// Steps of a chain in training, K.
     pub(super) chain_steps: usize,
     /// eta.
     pub(super) step_size: f64,
-    /// Chains in the buffer.
+    /// Chains in the buffer. As many as points in an update: every chain goes on in every update, so that
+    /// the buffer follows the energy as fast as it can.
     pub(super) buffer: usize,
     /// How often a chain begins there in the end.
     pub(super) replay: f64,
@@ -115,17 +126,19 @@ impl PlaneSettings {
             autoencoder_updates: scale.pick(40, 6_000, 10_000),
             autoencoder_rate: 1e-3,
             batch_size: scale.pick(32, 256, 256),
-            energy_updates: scale.pick(20, 3_000, 4_000),
-            control_updates: scale.pick(20, 2_000, 4_000),
-            energy_rate: 1e-3,
-            control_rate: 2e-3,
-            last_energy_rate: 1e-4,
+            energy_updates: scale.pick(20, 2_500, 4_000),
+            control_updates: scale.pick(20, 1_500, 4_000),
+            energy_rate: 2e-4,
+            control_rate: 5e-4,
+            last_energy_rate: 1e-5,
             energy_beta1: 0.9,
+            energy_first_layer: 24.0,
+            energy_average: 0.99,
             chain_steps: scale.pick(3, 20, 20),
-            step_size: 1e-3,
-            buffer: scale.pick(100, 10_000, 10_000),
-            replay: 0.9,
-            replay_ramp: scale.pick(5, 500, 500),
+            step_size: 2e-3,
+            buffer: scale.pick(32, 256, 256),
+            replay: 0.98,
+            replay_ramp: 0,
             replay_pixels: true,
             test_steps: scale.pick(5, 500, 500),
             importance_samples: scale.pick(64, 4_096, 4_096),
@@ -166,10 +179,14 @@ impl PlaneSettings {
             ("autoencoder_rate", self.autoencoder_rate),
             ("control_rate", self.control_rate),
             ("last_energy_rate", self.last_energy_rate),
+            ("energy_first_layer", self.energy_first_layer),
         ] {
             if !(value > 0.0 && value.is_finite()) {
                 return bad(key, "must be positive");
             }
+        }
+        if !(0.0..1.0).contains(&self.energy_average) {
+            return bad("energy_average", "must be at least 0 and below 1");
         }
         self.training().validate()?;
         Ok(())
@@ -179,13 +196,13 @@ impl PlaneSettings {
         PlaneConfig {
             dim: 2,
             latent: self.latent,
-            hidden: vec![self.width; 3],
+            hidden: vec![self.width; HIDDEN],
             scale_floor: self.scale_floor,
         }
     }
 
     pub(super) fn energy(&self) -> EnergyConfig {
-        EnergyConfig::Mlp { dim: 2, hidden: vec![self.width; 3] }
+        EnergyConfig::Mlp { dim: 2, hidden: vec![self.width; HIDDEN] }
     }
 
     /// The second stage by chains.
