@@ -3,8 +3,7 @@
 //! C. Tao, S. Dai, L. Chen, K. Bai, J. Chen, C. Liu, R. Zhang, G. Bobashev, L. Carin, *Variational
 //! Annealing of GANs: A Langevin Perspective*, ICML 2019 (PMLR volume 97).
 //!
-//! **Not implemented yet.** The crate holds its place in the workspace and has no public items; this
-//! page says what it is for.
+//! **Only the swimmer is there yet**, the environment of the control task; this page says what the rest is for.
 //!
 //! # The method
 //!
@@ -52,3 +51,5 @@
 //!
 //! Noise, parameters, Langevin and Hamiltonian kernels, directional derivatives for the gradient
 //! penalty and optimisers come from [`chains_core`].
+
+pub mod swimmer;

@@ -69,7 +69,7 @@ impl DigitSettings {
                 NvaeConfig::small_mnist(),
             ),
             autoencoder_training: NvaeTrainConfig {
-                epochs: scale.pick(2, 3, 10),
+                epochs: scale.pick(2, 8, 10),
                 batch: scale.pick(16, 64, 64),
                 ..small
             },
