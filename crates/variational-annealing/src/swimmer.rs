@@ -106,9 +106,10 @@ impl Swimmer {
         let mut next = *self;
         for _ in 0..SUBSTEPS {
             let acceleration = next.acceleration(torques);
-            for i in 0..5 {
-                next.velocity[i] += STEP * acceleration[i];
-                next.position[i] += STEP * next.velocity[i];
+            let coordinates = next.position.iter_mut().zip(&mut next.velocity);
+            for ((position, velocity), acceleration) in coordinates.zip(acceleration) {
+                *velocity += STEP * acceleration;
+                *position += STEP * *velocity;
             }
         }
         if !next.position.iter().chain(&next.velocity).all(|value| value.is_finite()) {

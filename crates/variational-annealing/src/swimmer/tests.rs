@@ -80,7 +80,7 @@ fn one_action_moves_the_swimmer_as_the_golden_step_does() {
     assert!((reward + 0.009935206470112274).abs() < 1e-12, "{reward}");
     // Beyond its range an action is the end of the range.
     let mut clipped = Swimmer::at([0.0; 5], [0.0; 5]);
-    assert_eq!(clipped.step([7.0, f64::NEG_INFINITY]).unwrap(), reward);
+    assert_eq!(clipped.step([7.0, f64::NEG_INFINITY]).unwrap().to_bits(), reward.to_bits());
     assert_eq!(clipped, swimmer);
 }
 
@@ -126,7 +126,7 @@ fn joints_are_pushed_back_from_a_hundred_degrees_on() {
     };
     assert!(bent(angle, 0.0).acceleration([0.0; 2])[3] < -1.0);
     assert!(bent(-angle, 0.0).acceleration([0.0; 2])[3] > 1.0);
-    assert_eq!(bent(0.9 * angle, 0.0).acceleration([0.0; 2])[3], 0.0);
+    assert!(bent(0.9 * angle, 0.0).acceleration([0.0; 2])[3].abs() < 1e-12);
     // Outwards there is damping, inwards none: compare without what turning itself gives.
     let push = |rate: f64| {
         let with = bent(angle, rate).acceleration([0.0; 2]);
