@@ -10,8 +10,8 @@ mod dynamics;
 use candle_core::{DType, Device};
 use chains_core::{Error, Noise, Result};
 
-use self::dynamics::{CENTRES, HALF, LINKS};
 pub use self::dynamics::{Coordinates, SwimmerFluid};
+use self::dynamics::{HALF, LINKS};
 
 /// Largest torque of a motor, N m.
 pub const TORQUE: f64 = 50.0;
@@ -176,8 +176,6 @@ impl Swimmer {
         dynamics::mass_matrix(&self.position)
     }
 }
-
-const _: () = assert!(CENTRES.len() == LINKS);
 
 #[cfg(test)]
 mod tests;

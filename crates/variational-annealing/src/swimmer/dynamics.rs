@@ -23,8 +23,7 @@ const SPRING: f64 = 2_000.0;
 const DAMPING: f64 = 40.0;
 
 /// Centre of mass of a link: the root plus these multiples of the links' directions.
-pub(super) const CENTRES: [[f64; LINKS]; LINKS] =
-    [[1.0, 0.0, 0.0], [0.5, -0.5, 0.0], [0.5, -1.0, -0.5]];
+const CENTRES: [[f64; LINKS]; LINKS] = [[1.0, 0.0, 0.0], [0.5, -0.5, 0.0], [0.5, -1.0, -0.5]];
 
 /// The fluid that drags at the links.
 #[derive(Clone, Copy, Debug, PartialEq)]
