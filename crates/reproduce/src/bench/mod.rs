@@ -7,6 +7,7 @@
 mod infusion;
 mod metrics;
 mod primitives;
+mod swimmer;
 #[cfg(test)]
 mod tests;
 mod vaebm;
@@ -55,6 +56,7 @@ pub fn workloads() -> Vec<Workload> {
         vaebm::workloads(),
         metrics::workloads(),
         primitives::workloads(),
+        swimmer::workloads(),
     ];
     all.into_iter().flatten().collect()
 }
