@@ -53,6 +53,11 @@
 //! penalty and optimisers come from [`chains_core`].
 
 pub mod anneal;
+pub mod logistic;
+mod maf;
+pub mod svgd;
 pub mod swimmer;
+pub mod ugan;
 
 pub use anneal::{Annealing, Course, LambdaNorm, Reg, Schedule};
+pub use maf::{Made, Maf, MafConfig};
