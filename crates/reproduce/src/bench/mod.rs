@@ -4,6 +4,7 @@
 //! rate of large f32 products and divided by its own count of operations. It changes less from
 //! machine to machine, and from hour to hour, than the time itself.
 
+mod annealing;
 mod infusion;
 mod metrics;
 mod primitives;
@@ -54,6 +55,7 @@ pub fn workloads() -> Vec<Workload> {
         walkback::workloads(),
         vera::workloads(),
         vaebm::workloads(),
+        annealing::workloads(),
         metrics::workloads(),
         primitives::workloads(),
         swimmer::workloads(),
