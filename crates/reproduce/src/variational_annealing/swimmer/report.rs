@@ -81,13 +81,15 @@ fn words(settings: &SwimmerSettings) -> String {
     };
     format!(
         "{} steps in the environment for each learner, the first {} with uniform actions, then {updates} updates \
-         of Q and policy, one every {} steps. Returns are sums of rewards, velocities in m/s, over {} \
+         of Q and policy, one every {} steps; Q becomes its own target every {} updates (1000 in the public \
+         soft Q-learning code, which makes 500,000 steps). Returns are sums of rewards, velocities in m/s, over {} \
          steps of 0.05 s; a return times 0.05 is about the way in m. All actors start from the same {} \
          resets; errors are standard errors over episodes of {} trained policies. {annealed} The paper's own curves \
          could not be recovered.",
         settings.steps,
         settings.begin,
         settings.update_every,
+        settings.target_every,
         settings.path,
         settings.episodes,
         settings.seeds

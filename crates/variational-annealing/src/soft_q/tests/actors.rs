@@ -46,6 +46,19 @@ fn episodes_add_up_rewards_and_are_the_same_for_the_same_noise() {
 }
 
 #[test]
+fn a_reward_is_a_velocity_of_the_whole_body_and_no_way() {
+    let gait = Gait { period: 2.5, lag: FRAC_PI_3 };
+    for episode in episodes(&gait, [2, 200], &Device::Cpu, &mut noise("way")).unwrap() {
+        let speeds: f64 = episode.states[1..].iter().map(|s| s.centre_velocity()[0]).sum();
+        // A step lasts 0.05 s; speeds are those at its end.
+        assert!((0.05 * speeds - episode.way).abs() < 0.02, "{speeds} {}", episode.way);
+        assert!(episode.way > 0.4, "{}", episode.way);
+        // The price of two motors in quadrature is about 0.005 a step.
+        assert!((speeds - episode.sum - 200.0 * 0.005).abs() < 0.03);
+    }
+}
+
+#[test]
 fn a_greedy_actor_takes_the_best_of_the_draws_of_each_state() {
     let learner = learner();
     let seen = vector(&(0..39).map(|i| f64::from(i).sin()).collect::<Vec<_>>());
