@@ -44,6 +44,7 @@ fn write(
     let mut encoder = png::Encoder::new(bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::High);
     encoder.set_animated(count, 0)?;
     encoder.set_frame_delay(1, per_second)?;
     let mut writer = encoder.write_header()?;

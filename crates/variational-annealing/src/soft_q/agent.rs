@@ -93,7 +93,7 @@ impl SoftQ {
         let adam = Adam::new(learning.adam);
         let config = Config { learning, policy };
         let learner = Self { config, store, live, frozen, target, adam, policy: built, updates: 0 };
-        if learning_without_density(&learner.config) {
+        if lacks_density(&learner.config) {
             let reason = "this policy has no density to propose actions from".into();
             return Err(Error::Config { field: "proposal", reason });
         }
@@ -288,6 +288,6 @@ fn with_prefix(tensors: &BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<Str
     tensors.iter().filter_map(own).collect()
 }
 
-fn learning_without_density(config: &Config) -> bool {
+fn lacks_density(config: &Config) -> bool {
     config.learning.proposal == Proposal::Policy && matches!(config.policy, PolicyConfig::Stein(_))
 }

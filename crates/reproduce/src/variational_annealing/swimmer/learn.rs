@@ -17,7 +17,7 @@ use variational_annealing::{
     swimmer::Swimmer,
 };
 
-use super::settings::SwimmerSettings;
+use super::settings::{ANNEALED, SwimmerSettings};
 use crate::{
     error::Result,
     training::{Cell, Ticker, json},
@@ -129,7 +129,7 @@ impl Fit {
             name: name.to_owned(),
             policy: settings.policy(name)?,
             learning: settings.learning(),
-            annealing: settings.annealing(),
+            annealing: settings.annealing(name),
             steps: [steps, begin, update_every, learning_path],
             measured: [path, episodes, looks, look_episodes, greedy_draws],
             seed,
@@ -194,7 +194,9 @@ pub(super) fn evaluation(seed: u64) -> Seed {
 
 impl<'a> Session<'a> {
     fn begin(fit: &'a Fit, device: &'a Device) -> Result<Self> {
-        let seed = Seed::new(fit.seed).child("swimmer").child(&fit.name);
+        // With and without annealing a learner begins with the same networks.
+        let stream = if fit.name == ANNEALED { "u-gan" } else { &fit.name };
+        let seed = Seed::new(fit.seed).child("swimmer").child(stream);
         let (learning, policy) = (fit.learning.clone(), fit.policy.clone());
         let pool = Transitions::new(learning.pool)?;
         let learner = SoftQ::new(learning, policy, seed.child("model"), device)?;

@@ -36,7 +36,7 @@ pub(super) const SWIMMER: Experiment = Experiment {
     title: "Soft Q-learning on the swimmer: U-GAN, amortised SVGD, a Gaussian",
     headline: true,
     data: "none",
-    time: ["5 s", "10 min", "10 hours"],
+    time: ["2 s", "8 min", "10 hours"],
     settings: settings::settings,
     ready: |_| Ok(()),
     run,

@@ -3,7 +3,7 @@
 use super::{
     Baselines, GAITS, Policy,
     learn::{Learned, Look, Swum},
-    settings::SwimmerSettings,
+    settings::{ANNEALED, SwimmerSettings},
 };
 use crate::{
     error::Result,
@@ -71,28 +71,28 @@ pub(super) fn report(
 
 fn words(settings: &SwimmerSettings) -> String {
     let updates = (settings.steps.saturating_sub(settings.begin)).div_ceil(settings.update_every);
-    let annealed = if settings.lambda.abs() > 0.0 {
+    let annealed = if settings.policies.iter().any(|name| name == ANNEALED) {
         format!(
-            "The weight of the entropy form falls from {} to zero over the first 80 % of the steps.",
+            "The weight of the entropy form of {ANNEALED} falls from {} to zero over the first 80 % of the \
+             steps, so that beta = 1 / (1 + lambda) rises to one; the others have lambda = 0.",
             format_number(settings.lambda)
         )
     } else {
         "There is no annealing (lambda = 0, beta = 1).".into()
     };
+    let rhythm = match settings.update_every {
+        1 => "one a step".to_owned(),
+        n => format!("one every {n} steps"),
+    };
+    let SwimmerSettings { steps, begin, target_every, path, episodes, seeds, .. } = settings;
     format!(
-        "{} steps in the environment for each learner, the first {} with uniform actions, then {updates} updates \
-         of Q and policy, one every {} steps; Q becomes its own target every {} updates (1000 in the public \
-         soft Q-learning code, which makes 500,000 steps). Returns are sums of rewards, velocities in m/s, over {} \
-         steps of 0.05 s; a return times 0.05 is about the way in m. All actors start from the same {} \
-         resets; errors are standard errors over episodes of {} trained policies. {annealed} The paper's own curves \
-         could not be recovered.",
-        settings.steps,
-        settings.begin,
-        settings.update_every,
-        settings.target_every,
-        settings.path,
-        settings.episodes,
-        settings.seeds
+        "{steps} steps in the environment for each learner, the first {begin} with uniform actions, then \
+         {updates} updates of Q and policy, {rhythm}; Q becomes its own target every {target_every} updates \
+         (1000 in the public soft Q-learning code, which makes 500,000 steps). Returns are sums of rewards, \
+         velocities in m/s less the price of actions, over {path} steps of 0.05 s; a return times 0.05 is about the \
+         way in m. All actors start from the same {episodes} resets; errors are standard errors over \
+         episodes, for learners those of all seeds ({seeds}). {annealed} The paper's own curves could not be \
+         recovered."
     )
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use variational_annealing::{
     Annealing, Reg, Schedule,
+    anneal::COLDEST_ENTROPY,
     soft_q::{PolicyConfig, Proposal, SoftQConfig},
 };
 
@@ -14,7 +15,9 @@ use crate::{
 };
 
 /// Names of the learners, the paper's first.
-pub(super) const POLICIES: [&str; 3] = ["u-gan", "stein", "gaussian"];
+pub(super) const POLICIES: [&str; 4] = ["u-gan", "u-gan-annealed", "stein", "gaussian"];
+/// The learner whose entropy has a weight.
+pub(super) const ANNEALED: &str = "u-gan-annealed";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SwimmerSettings {
@@ -56,7 +59,8 @@ pub(super) struct SwimmerSettings {
     /// Updates between two copies of Q: 1000 in the public soft Q-learning code. At quick, where that would
     /// be 29 copies and so hardly more than a second of foresight, 100 (ours).
     pub(super) target_every: usize,
-    /// The weight of the entropy form that falls to zero on a line over the first 80 % of the steps.
+    /// The weight of the entropy form, positive is hotter, that falls to zero on a line over the first 80 % of the
+    /// steps of [`ANNEALED`]; the others have none.
     pub(super) lambda: f64,
     /// Draws of a policy of which the greedy one takes the best.
     pub(super) greedy_draws: usize,
@@ -88,7 +92,7 @@ pub(super) fn resolve(request: &Request) -> Result<SwimmerSettings> {
         batch_size: scale.pick(16, published.batch_size, published.batch_size),
         learning_rate: published.learning_rate,
         target_every: scale.pick(10, 100, published.target_every),
-        lambda: 0.0,
+        lambda: 1.0,
         greedy_draws: 16,
         seeds: scale.pick(1, 1, 3),
     })?;
@@ -120,7 +124,9 @@ impl SwimmerSettings {
     /// The policy of that name.
     pub(super) fn policy(&self, name: &str) -> Result<PolicyConfig> {
         match name {
-            "u-gan" => Ok(PolicyConfig::ugan(&self.hidden, self.flow_blocks, &self.flow_hidden)),
+            "u-gan" | ANNEALED => {
+                Ok(PolicyConfig::ugan(&self.hidden, self.flow_blocks, &self.flow_hidden))
+            }
             "stein" => Ok(PolicyConfig::stein(&self.hidden)),
             "gaussian" => Ok(PolicyConfig::gaussian(&self.hidden)),
             _ => {
@@ -131,8 +137,9 @@ impl SwimmerSettings {
     }
 
     /// The weight of the entropy form in time.
-    pub(super) fn annealing(&self) -> Annealing {
-        Annealing { reg: Reg::Entropy, schedule: Schedule::linear(self.lambda) }
+    pub(super) fn annealing(&self, name: &str) -> Annealing {
+        let lambda = if name == ANNEALED { self.lambda } else { 0.0 };
+        Annealing { reg: Reg::Entropy, schedule: Schedule::linear(lambda) }
     }
 
     fn validate(&self) -> Result<()> {
@@ -153,7 +160,10 @@ impl SwimmerSettings {
         if self.looks > self.steps {
             return bad("looks", "must be at most steps");
         }
-        self.annealing().validate()?;
+        if self.lambda.is_nan() || self.lambda < COLDEST_ENTROPY {
+            return bad("lambda", &format!("must be at least {COLDEST_ENTROPY}"));
+        }
+        self.annealing(ANNEALED).validate()?;
         self.learning().validate()?;
         for name in &self.policies {
             self.policy(name)?.validate()?;

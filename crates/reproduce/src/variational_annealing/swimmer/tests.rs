@@ -16,8 +16,15 @@ use crate::{
 #[test]
 fn every_learner_swims_and_is_drawn_and_kept() {
     let out = tempfile::tempdir().unwrap();
-    let results = smoke(&PAPER, "swimmer", &[("lambda", "1")], out.path());
-    for actor in ["random", "gait_2.5", "u-gan_drawn", "stein_greedy", "gaussian_drawn"] {
+    let results = smoke(&PAPER, "swimmer", &[], out.path());
+    for actor in [
+        "random",
+        "gait_2.5",
+        "u-gan_drawn",
+        "u-gan-annealed_greedy",
+        "stein_greedy",
+        "gaussian_drawn",
+    ] {
         let metric = results.metric(&format!("return_{actor}")).unwrap();
         assert!(metric.std_error.unwrap() > 0.0, "{metric:?}");
     }
