@@ -52,4 +52,7 @@
 //! Noise, parameters, Langevin and Hamiltonian kernels, directional derivatives for the gradient
 //! penalty and optimisers come from [`chains_core`].
 
+pub mod anneal;
 pub mod swimmer;
+
+pub use anneal::{Annealing, Course, LambdaNorm, Reg, Schedule};
