@@ -1,6 +1,11 @@
 //! The experiments of variational annealing.
 
+mod digits;
+mod photographs;
+mod scores;
 mod swimmer;
+#[cfg(test)]
+mod tests;
 
 use crate::registry::Paper;
 
@@ -9,5 +14,11 @@ pub static PAPER: Paper = Paper {
     id: "variational-annealing",
     citation: "Tao, Dai, Chen, Bai, Chen, Liu, Zhang, Bobashev, Carin: Variational Annealing of GANs: A Langevin \
                Perspective, ICML 2019",
-    experiments: &[swimmer::SWIMMER],
+    experiments: &[
+        scores::SCORE_ESTIMATORS,
+        digits::MNIST_GAN,
+        photographs::CIFAR10,
+        photographs::STRUCTURES,
+        swimmer::SWIMMER,
+    ],
 };
