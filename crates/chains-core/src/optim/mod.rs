@@ -3,6 +3,7 @@
 mod adam;
 mod adamax;
 mod average;
+mod moments;
 
 pub use adam::{Adam, AdamConfig, MomentClip, Regularisation};
 pub use adamax::{Adamax, AdamaxConfig};
