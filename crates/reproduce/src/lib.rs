@@ -27,11 +27,13 @@ pub mod request;
 pub mod results;
 pub mod run;
 pub mod run_dir;
+mod seeds;
 pub mod sheet;
 #[cfg(test)]
 mod testing;
 pub mod training;
 pub mod vaebm;
+pub mod variational_annealing;
 pub mod vera;
 pub mod walkback;
 

@@ -42,13 +42,11 @@ pub struct Paper {
 pub static PAPERS: &[&Paper] = &[
     &crate::infusion::PAPER,
     &crate::walkback::PAPER,
+    &crate::variational_annealing::PAPER,
     &crate::vera::PAPER,
     &crate::vaebm::PAPER,
     &crate::metrics::PAPER,
 ];
-
-/// Papers of the workspace that are not there yet.
-pub static COMING: &[&str] = &["variational-annealing"];
 
 /// The paper of that name, or all of them.
 ///
@@ -63,12 +61,7 @@ pub fn papers(name: &str) -> Result<Vec<&'static Paper>> {
     }
     let known: Vec<_> = PAPERS.iter().map(|paper| paper.id).collect();
     let known = known.join(", ");
-    let message = if COMING.contains(&name) {
-        format!("`{name}` cannot be reproduced yet; available are {known}, all")
-    } else {
-        format!("unknown paper `{name}`; available are {known}, all")
-    };
-    Err(Error::Usage(message))
+    Err(Error::Usage(format!("unknown paper `{name}`; available are {known}, all")))
 }
 
 impl Paper {

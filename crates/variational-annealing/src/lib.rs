@@ -52,4 +52,22 @@
 //! Noise, parameters, Langevin and Hamiltonian kernels, directional derivatives for the gradient
 //! penalty and optimisers come from [`chains_core`].
 
+pub mod anneal;
+pub mod config;
+mod model;
+pub mod network;
+pub mod objective;
+pub mod score;
 pub mod swimmer;
+mod train;
+
+pub use anneal::{Annealing, Course, LambdaNorm, Reg, Schedule};
+pub use config::{
+    DenoiserConfig, DiscriminatorConfig, GanConfig, GenWidth, GeneratorConfig, Order, TrainConfig,
+};
+pub use model::{
+    DENOISER, DISCRIMINATOR, FEATURES, GENERATOR, GanModel, METHOD, Networks, quantise,
+};
+pub use objective::{AnnealTerm, Objective};
+pub use score::{ScoreModel, dae_score, langevin, residual_score};
+pub use train::{DIVERGED, Losses, Terms, TrainState, Turn, losses, update};

@@ -117,6 +117,29 @@ impl Adam {
         self.moments.tensors(&NAMES)
     }
 
+    /// [`Adam::tensors`] of one of several optimisers, under its own name: `<who>.adam.m.<name>`.
+    pub fn tensors_of<'a>(&'a self, who: &'a str) -> impl Iterator<Item = (String, Tensor)> + 'a {
+        self.tensors().into_iter().map(move |(name, tensor)| (format!("{who}.{name}"), tensor))
+    }
+
+    /// As [`Adam::restore`] from what [`Adam::tensors_of`] wrote under the same name, among others.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore_of(
+        who: &str,
+        config: AdamConfig,
+        steps: u64,
+        tensors: &BTreeMap<String, Tensor>,
+        store: &ParamStore,
+    ) -> Result<Self> {
+        let prefix = format!("{who}.");
+        let own = tensors.iter().filter_map(|(name, tensor)| {
+            Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()))
+        });
+        Self::restore(config, steps, &own.collect(), store)
+    }
+
     /// Takes a state written by [`Adam::tensors`] for the variables of `store`; names without the
     /// prefix `adam.` are not looked at.
     ///

@@ -10,6 +10,7 @@ mod primitives;
 #[cfg(test)]
 mod tests;
 mod vaebm;
+mod variational_annealing;
 mod vera;
 mod walkback;
 
@@ -53,6 +54,7 @@ pub fn workloads() -> Vec<Workload> {
         walkback::workloads(),
         vera::workloads(),
         vaebm::workloads(),
+        variational_annealing::workloads(),
         metrics::workloads(),
         primitives::workloads(),
     ];

@@ -42,6 +42,7 @@ fn operations_are_those_of_the_definitions() {
         ("W08", 498.16),
         ("W09", 263.38),
         ("W10", 5.46),
+        ("W11", 74.87),
         ("W13a", 202.13),
         ("W13c", 1228.80),
         ("W13d", 156.80),
@@ -77,6 +78,10 @@ fn twenty_updates_on_a_batch_lower_its_loss() {
     let mut update = walkback::updates(root()).unwrap();
     let losses = [update().unwrap(), update().unwrap()];
     assert!(losses[1] < losses[0], "{losses:?}");
+    // Of the denoiser, whose features move with the critic.
+    let mut update = variational_annealing::updates().unwrap();
+    let losses: Vec<f64> = (0..6).map(|_| update().unwrap()).collect();
+    assert!(losses[5] < losses[0], "{losses:?}");
     let mut step = walkback::step().unwrap();
     let losses: Vec<f64> = (0..20).map(|_| step().unwrap()).collect();
     assert!(losses[19] < losses[0], "{losses:?}");

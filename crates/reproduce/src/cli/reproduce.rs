@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// `infusion`, `walkback`, `vera`, `metrics`, or `all`
+    /// `infusion`, `walkback`, `variational-annealing`, `vera`, `metrics`, or `all`
     paper: String,
     /// Experiment to run, repeatable; `all` for every one. Default: the headline ones
     #[arg(long = "experiment", value_name = "ID")]

@@ -7,7 +7,6 @@ mod joint;
 mod methods;
 mod plane;
 mod scores;
-mod seeds;
 mod stacked;
 mod tables;
 #[cfg(test)]
@@ -17,7 +16,7 @@ pub(crate) use self::{
     scores::Scores,
     tables::{TableCard, csv_line, listed},
 };
-use crate::registry::Paper;
+use crate::{registry::Paper, seeds};
 
 /// Grathwohl, Kelly, Hashemi, Norouzi, Swersky, Duvenaud 2021.
 pub static PAPER: Paper = Paper {

@@ -34,7 +34,6 @@ fn bad_usage_is_refused_and_an_earlier_run_stays() {
     refused(&format!("{run}/foreign"), &["/foreign", "not a run directory"]);
     refused(&format!("infusion --experiment x --out {root}/run"), &["`x`", "mnist-likelihood"]);
     refused(&format!("confusion --out {root}/run"), &["confusion", "infusion"]);
-    refused(&format!("variational-annealing --out {root}/run"), &["annealing", "yet", "vaebm"]);
     assert_eq!(contents(dir.path()), before);
 }
 

@@ -3,17 +3,17 @@
 use crate::report::format_number;
 
 /// Seeds `first`, `first + 1`, ..: as many as `n` says.
-pub(super) fn seeds(first: u64, n: usize) -> Vec<u64> {
+pub(crate) fn seeds(first: u64, n: usize) -> Vec<u64> {
     (0..n as u64).map(|i| first.wrapping_add(i)).collect()
 }
 
 /// Mean of some numbers.
-pub(super) fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Standard error of the mean, where there is more than one number.
-pub(super) fn mean_error(values: &[f64]) -> Option<f64> {
+pub(crate) fn mean_error(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
@@ -23,7 +23,7 @@ pub(super) fn mean_error(values: &[f64]) -> Option<f64> {
 }
 
 /// Mean, and in brackets every seed.
-pub(super) fn all(values: &[f64]) -> String {
+pub(crate) fn all(values: &[f64]) -> String {
     let each: Vec<String> = values.iter().map(|v| format_number(*v)).collect();
     match values {
         [] => "none".into(),
@@ -33,7 +33,7 @@ pub(super) fn all(values: &[f64]) -> String {
 }
 
 /// Is every number of `upper` above that of `lower` with the same seed?
-pub(super) fn above_in_every_seed(upper: &[f64], lower: &[f64]) -> bool {
+pub(crate) fn above_in_every_seed(upper: &[f64], lower: &[f64]) -> bool {
     !upper.is_empty()
         && upper.len() == lower.len()
         && upper.iter().zip(lower).all(|(upper, lower)| upper > lower)
