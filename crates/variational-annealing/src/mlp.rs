@@ -11,7 +11,8 @@ use chains_core::{
 /// Dense layers with a leaky ReLU between them.
 #[derive(Clone, Debug)]
 pub(crate) struct Mlp {
-    layers: Vec<Linear>,
+    /// In the order of the pass.
+    pub(crate) layers: Vec<Linear>,
     slope: f64,
 }
 

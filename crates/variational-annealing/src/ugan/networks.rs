@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
-use chains_core::{Error, Noise, Result};
+use chains_core::{Error, Noise, Result, ops};
 
 use super::UganConfig;
 use crate::mlp::Mlp;
