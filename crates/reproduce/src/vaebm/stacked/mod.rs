@@ -150,8 +150,8 @@ fn describe(run: &mut Run<'_>, settings: &StackedSettings) {
     let (autoencoder, energy) = (&settings.autoencoder_training, &settings.energy_training);
     let short = match run.request.scale {
         Scale::Quick => {
-            " Everything is shortened to minutes; at `paper` there are 20,000 images, 8 epochs, 200 updates \
-             and 5,000 samples."
+            " Everything is shortened to minutes; at `paper` there are 20,000 images, 16 epochs, 120 \
+             updates and 5,000 samples."
         }
         _ => "",
     };
