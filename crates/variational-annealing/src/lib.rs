@@ -54,17 +54,24 @@
 
 pub mod anneal;
 pub mod config;
+pub mod logistic;
+mod maf;
+mod mlp;
 mod model;
 pub mod network;
 pub mod objective;
 pub mod score;
+pub mod soft_q;
+pub mod svgd;
 pub mod swimmer;
 mod train;
+pub mod ugan;
 
 pub use anneal::{Annealing, Course, LambdaNorm, Reg, Schedule};
 pub use config::{
     DenoiserConfig, DiscriminatorConfig, GanConfig, GenWidth, GeneratorConfig, Order, TrainConfig,
 };
+pub use maf::{Made, Maf, MafConfig};
 pub use model::{
     DENOISER, DISCRIMINATOR, FEATURES, GENERATOR, GanModel, METHOD, Networks, quantise,
 };

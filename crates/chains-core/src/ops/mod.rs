@@ -7,6 +7,7 @@
 
 mod activation;
 mod add;
+mod autoregressive;
 mod bilinear;
 mod conv;
 mod divergence;
@@ -46,6 +47,9 @@ pub use activation::{
 };
 pub(crate) use add::sum_of_two;
 pub use add::{add, add_product, reshape};
+pub use autoregressive::{
+    PrefixLayer, Prefixes, autoregressive_affine, autoregressive_inverse, prefix_linear,
+};
 pub use bilinear::bilinear2;
 pub(crate) use conv::conv2d_rows;
 pub use conv::{Padding, conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d};

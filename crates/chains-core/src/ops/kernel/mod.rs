@@ -266,6 +266,31 @@ pub(crate) fn block_product(
     }
 }
 
+/// The transpose of the row-major `src` of `rows` rows, with rows `stride` apart in `out`; what lies
+/// between the end of a row and the next stays.
+pub(crate) fn transpose(src: &[f32], rows: usize, (out, stride): (&mut [f32], usize)) {
+    if src.is_empty() {
+        return;
+    }
+    let cols = src.len() / rows;
+    assert!(src.len() == rows * cols && rows <= stride, "transpose of {rows} x {cols}");
+    assert!(out.len() >= cols * stride, "room for {cols} rows {stride} apart");
+    #[cfg(target_arch = "x86_64")]
+    if let Some(micro) = avx512::Avx512::detect() {
+        pack::transposed(micro, MatRef::new(src, rows, cols).t(), out, stride);
+        return;
+    }
+    // A few lines of the source stay in the cache until they are read through.
+    for start in (0..rows).step_by(16) {
+        let band = start..rows.min(start + 16);
+        for (col, out) in out.chunks_mut(stride).take(cols).enumerate() {
+            for (row, out) in band.clone().zip(&mut out[start..]) {
+                *out = src[row * cols + col];
+            }
+        }
+    }
+}
+
 /// Columns of a strip of [`strip_product`].
 pub(crate) const STRIP: usize = 48;
 

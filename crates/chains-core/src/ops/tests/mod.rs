@@ -2,6 +2,7 @@
 
 mod activation;
 mod affine;
+mod autoregressive;
 mod conv;
 mod conv_contract;
 mod deviation;
