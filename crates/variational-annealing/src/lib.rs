@@ -3,8 +3,6 @@
 //! C. Tao, S. Dai, L. Chen, K. Bai, J. Chen, C. Liu, R. Zhang, G. Bobashev, L. Carin, *Variational
 //! Annealing of GANs: A Langevin Perspective*, ICML 2019 (PMLR volume 97).
 //!
-//! **Only the swimmer is there yet**, the environment of the control task; this page says what the rest is for.
-//!
 //! # The method
 //!
 //! Langevin dynamics at inverse temperature `beta` on the potential `-log mu` settle at a density
@@ -32,20 +30,24 @@
 //!   against a masked autoregressive flow as proposal and a paired critic (U-GAN); applications are
 //!   two-dimensional targets, Bayesian logistic regression and soft Q-learning.
 //!
-//! # What the crate will contain
+//! # What is where
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `config` | networks, schedules and training settings, with the source of every value |
-//! | `model` | generators, critics, the feature denoiser, the autoregressive flow |
-//! | `objective` | the adversarial losses and the annealing term, as pure functions |
-//! | `score` | denoiser and residual scores, and a Langevin sampler that uses them |
-//! | `train` | one update of critic, denoiser and generator |
+//! | [`anneal`] | signed weights, the temperatures that they stand for, schedules; the sign convention |
+//! | [`config`] | networks and training of the image GANs, with the source of every value |
+//! | [`network`], [`GanModel`] | critics, generators, the denoiser of features |
+//! | [`objective`] | adversarial losses, annealing terms and the gradient penalty as pure functions |
+//! | [`update`], [`losses`] | one iteration of critic, denoiser and generator |
+//! | [`score`] | denoiser and residual scores, and a Langevin sampler that follows them |
+//! | [`Maf`], [`ugan`] | the autoregressive flow, and the generator trained on an unnormalised density |
+//! | [`logistic`], [`svgd`] | Bayesian logistic regression, and particles to compare with |
+//! | [`soft_q`], [`swimmer`] | soft Q-learning and its environment |
 //!
 //! # What can be compared
 //!
 //! The result tables of the main paper could not be recovered when this page was written. Reports
-//! will therefore state our numbers beside those of the published baselines, and say so.
+//! therefore state our numbers beside those of baselines that we run or that are published, and say so.
 //!
 //! # What it builds on
 //!
