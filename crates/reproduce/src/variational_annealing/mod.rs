@@ -1,6 +1,10 @@
 //! The experiments of variational annealing.
 
+mod regression;
 mod swimmer;
+mod targets;
+#[cfg(test)]
+mod tests;
 
 use crate::registry::Paper;
 
@@ -9,5 +13,10 @@ pub static PAPER: Paper = Paper {
     id: "variational-annealing",
     citation: "Tao, Dai, Chen, Bai, Chen, Liu, Zhang, Bobashev, Carin: Variational Annealing of GANs: A Langevin \
                Perspective, ICML 2019",
-    experiments: &[swimmer::SWIMMER],
+    experiments: &[
+        targets::KIDNEY,
+        targets::BANANA,
+        regression::LOGISTIC_REGRESSION,
+        swimmer::SWIMMER,
+    ],
 };
