@@ -156,6 +156,20 @@ fn the_log_determinant_is_that_of_the_jacobian_which_is_triangular_in_a_block() 
 }
 
 #[test]
+fn an_even_number_of_reversals_gives_the_old_order_and_none_has_a_determinant() {
+    for blocks in [1, 2, 3, 4] {
+        // Without weights every block is the identity.
+        let (flow, _) = with_weights(&MafConfig::new(3, blocks, &[8]), 0.0, DType::F64, 0);
+        let x = Tensor::new(&[[1.0, 2.0, 3.0]], &Device::Cpu).unwrap();
+        let (v, determinant) = flow.to_noise(&x, None).unwrap();
+        let want = if blocks % 2 == 0 { [1.0, 2.0, 3.0] } else { [3.0, 2.0, 1.0] };
+        assert_eq!(v.to_vec2::<f64>().unwrap(), [want]);
+        assert_eq!(determinant.to_vec1::<f64>().unwrap(), [0.0]);
+        assert_eq!(flow.from_noise(&v, None).unwrap().to_vec2::<f64>().unwrap(), [[1.0, 2.0, 3.0]]);
+    }
+}
+
+#[test]
 fn the_density_integrates_to_one() {
     for seed in 0..3 {
         let (flow, _) = random(&MafConfig::new(2, 3, &[16, 16]), DType::F64, seed);
