@@ -2,8 +2,11 @@
 
 mod digits;
 mod photographs;
+mod regression;
 mod scores;
 mod swimmer;
+mod swimmer;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +22,9 @@ pub static PAPER: Paper = Paper {
         digits::MNIST_GAN,
         photographs::CIFAR10,
         photographs::STRUCTURES,
+        targets::KIDNEY,
+        targets::BANANA,
+        regression::LOGISTIC_REGRESSION,
         swimmer::SWIMMER,
     ],
 };
