@@ -5,7 +5,6 @@ mod photographs;
 mod regression;
 mod scores;
 mod swimmer;
-mod swimmer;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -19,12 +18,12 @@ pub static PAPER: Paper = Paper {
                Perspective, ICML 2019",
     experiments: &[
         scores::SCORE_ESTIMATORS,
-        digits::MNIST_GAN,
-        photographs::CIFAR10,
-        photographs::STRUCTURES,
         targets::KIDNEY,
         targets::BANANA,
         regression::LOGISTIC_REGRESSION,
+        digits::MNIST_GAN,
+        photographs::CIFAR10,
+        photographs::STRUCTURES,
         swimmer::SWIMMER,
     ],
 };
