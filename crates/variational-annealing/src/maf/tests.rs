@@ -12,12 +12,16 @@ use super::*;
 
 /// Normal weights of deviation 0.3 everywhere, so that masks and heads show.
 fn random(config: &MafConfig, dtype: DType, seed: u64) -> (Maf, ParamStore) {
+    with_weights(config, 0.3, dtype, seed)
+}
+
+fn with_weights(config: &MafConfig, deviation: f64, dtype: DType, seed: u64) -> (Maf, ParamStore) {
     let store = ParamStore::new(Seed::new(seed), dtype, &Device::Cpu);
     let flow = Maf::new(config, store.builder()).unwrap();
     for (name, var) in store.trainable() {
         let mut noise = Seed::new(seed).child(&name).host_noise();
         let value = noise.normal(var.shape(), dtype, &Device::Cpu).unwrap();
-        var.set(&(value * 0.3).unwrap()).unwrap();
+        var.set(&(value * deviation).unwrap()).unwrap();
     }
     (flow, store)
 }
@@ -86,9 +90,9 @@ fn sampling_and_evaluation_are_inverse_to_each_other() {
     for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-10)] {
         for (d, c, k) in [(1, 0, 3), (2, 0, 4), (7, 0, 3), (2, 13, 4)] {
             let config = MafConfig { context: c, ..MafConfig::new(d, k, &[24, 24]) };
-            let (flow, _) = random(&config, dtype, 5);
-            // Near the middle: maps whose scales are exponentials stretch rounding in the tails.
-            let v = (normal(1, [50, d], dtype) * 0.5).unwrap();
+            // Scales are exponentials of the weights' sums and stretch rounding.
+            let (flow, _) = with_weights(&config, 0.15, dtype, 5);
+            let v = normal(1, [50, d], dtype);
             let context = (c > 0).then(|| normal(2, [50, c], dtype));
             let x = flow.from_noise(&v, context.as_ref()).unwrap();
             let (back, _) = flow.to_noise(&x, context.as_ref()).unwrap();
@@ -148,6 +152,20 @@ fn the_log_determinant_is_that_of_the_jacobian_which_is_triangular_in_a_block() 
         let want: f64 =
             flow.to_noise(&point, None).unwrap().1.squeeze(0).unwrap().to_scalar().unwrap();
         assert!((log_determinant(found) - want).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn an_even_number_of_reversals_gives_the_old_order_and_none_has_a_determinant() {
+    for blocks in [1, 2, 3, 4] {
+        // Without weights every block is the identity.
+        let (flow, _) = with_weights(&MafConfig::new(3, blocks, &[8]), 0.0, DType::F64, 0);
+        let x = Tensor::new(&[[1.0, 2.0, 3.0]], &Device::Cpu).unwrap();
+        let (v, determinant) = flow.to_noise(&x, None).unwrap();
+        let want = if blocks % 2 == 0 { [1.0, 2.0, 3.0] } else { [3.0, 2.0, 1.0] };
+        assert_eq!(v.to_vec2::<f64>().unwrap(), [want]);
+        assert_eq!(determinant.to_vec1::<f64>().unwrap(), [0.0]);
+        assert_eq!(flow.from_noise(&v, None).unwrap().to_vec2::<f64>().unwrap(), [[1.0, 2.0, 3.0]]);
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) const SWIMMER: Experiment = Experiment {
     id: "swimmer",
     anchor: "Appendix J.3",
     title: "Soft Q-learning on the swimmer: U-GAN, amortised SVGD, a Gaussian",
-    headline: true,
+    headline: false,
     data: "none",
     time: ["2 s", "8 min", "10 hours"],
     settings: settings::settings,

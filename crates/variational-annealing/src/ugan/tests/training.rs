@@ -84,6 +84,28 @@ fn a_resumed_training_has_the_same_bits() {
 }
 
 #[test]
+fn an_update_has_the_same_bits_for_any_number_of_threads() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            // Wide enough for several tasks.
+            let flow = MafConfig::new(5, 2, &[256, 256]);
+            let config = UganConfig { flow, ..UganConfig::small(5) };
+            let model = Ugan::new(&config, Seed::new(3), &Device::Cpu).unwrap();
+            let training = UganTraining { warm_up: 0, ..UganTraining::toy(10) };
+            let mut state = TrainState::new(&model, &training).unwrap();
+            let mut noise = Seed::new(0).host_noise();
+            let target = LogDensityFn(|x: &Tensor| Ok((x.sqr()?.sum(1)? * -0.5)?));
+            for _ in 0..2 {
+                update(&model, &mut state, &training, (&target, None), &mut noise).unwrap();
+            }
+            [model.generator_store(), model.critic_store(), model.flow_store()].map(values)
+        })
+    };
+    assert!(run(1) == run(3));
+}
+
+#[test]
 fn a_saved_model_is_the_same_when_loaded_and_a_foreign_tensor_is_named() {
     let (model, _) = tiny();
     let dir = tempfile::tempdir().unwrap();

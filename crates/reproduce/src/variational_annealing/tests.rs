@@ -1,0 +1,4 @@
+//! The experiments at smoke.
+
+mod densities;
+mod images;
