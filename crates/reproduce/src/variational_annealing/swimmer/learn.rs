@@ -30,6 +30,9 @@ const SAVES: usize = 10;
 /// The pool among the carried tensors.
 const POOL: &str = "pool";
 
+/// Who hears of the steps made and of the last numbers.
+pub(super) type Tell<'a> = &'a dyn Fn(usize, &[(&'static str, f64)]);
+
 /// Everything that determines a training.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Fit {
@@ -146,12 +149,7 @@ impl Fit {
     }
 
     /// Goes on in `dir`, or begins there, and leaves its model there.
-    pub(super) fn session(
-        &self,
-        device: &Device,
-        dir: &Path,
-        tell: &dyn Fn(usize, &[(&'static str, f64)]),
-    ) -> Result<Learned> {
+    pub(super) fn session(&self, device: &Device, dir: &Path, tell: Tell<'_>) -> Result<Learned> {
         let states = StateDir::new(dir.join("states"));
         let mut session = Session::begin(self, device)?;
         if let Some(path) = states.latest()? {

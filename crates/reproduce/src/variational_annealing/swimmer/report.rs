@@ -19,6 +19,9 @@ use crate::{
 /// Standard errors by which a learned return must exceed a random one.
 const ERRORS: f64 = 3.0;
 
+/// Which of the episodes of a learner.
+type Episodes = fn(&Learned) -> &Swum;
+
 /// Mean and its standard error.
 fn moments(values: &[f64]) -> [f64; 2] {
     [mean(values), mean_error(values).unwrap_or(0.0)]
@@ -30,7 +33,7 @@ fn shown(values: &[f64]) -> String {
 }
 
 /// The numbers of all seeds together.
-fn pooled(policy: &Policy, of: fn(&Learned) -> &Swum, what: fn(&Swum) -> &[f64]) -> Vec<f64> {
+fn pooled(policy: &Policy, of: Episodes, what: fn(&Swum) -> &[f64]) -> Vec<f64> {
     policy.trained.iter().flat_map(|learned| what(of(learned)).to_vec()).collect()
 }
 
@@ -61,7 +64,7 @@ pub(super) fn report(
     let all: Vec<f64> = policies
         .iter()
         .flat_map(|policy| {
-            let of = |learned: fn(&Learned) -> &Swum| pooled(policy, learned, returns);
+            let of = |learned: Episodes| pooled(policy, learned, returns);
             [of(|l| &l.sampled), of(|l| &l.greedy)].concat()
         })
         .collect();
@@ -124,8 +127,7 @@ fn table(
         row(run, name, &id, &swum.returns, &swum.ways);
     }
     for policy in policies {
-        let kinds: [(&str, fn(&Learned) -> &Swum); 2] =
-            [("drawn", |l| &l.sampled), ("greedy", |l| &l.greedy)];
+        let kinds: [(&str, Episodes); 2] = [("drawn", |l| &l.sampled), ("greedy", |l| &l.greedy)];
         for (kind, of) in kinds {
             let (found, ways) = (pooled(policy, of, returns), pooled(policy, of, ways));
             let words = match kind {
