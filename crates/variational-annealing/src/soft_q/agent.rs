@@ -193,9 +193,25 @@ impl SoftQ {
         lambda: f64,
         noise: &mut dyn Noise,
     ) -> Result<SoftQTerms> {
-        let update = self.updates;
-        let (rate, temperature) =
-            (self.config.learning.learning_rate, self.config.learning.temperature);
+        let mut terms = self.update_q(batch, noise)?;
+        let (q, temperature) = (&self.frozen, self.config.learning.temperature);
+        let log_target =
+            |states: &Tensor, h: &Tensor| squashed_log_target(q, temperature, states, h);
+        let rate = self.config.learning.learning_rate;
+        let step = PolicyStep { rate, lambda, update: self.updates };
+        terms.policy = self.policy.update(&batch.states, &log_target, step, noise)?;
+        self.updates += 1;
+        if self.updates.is_multiple_of(self.config.learning.target_every) {
+            self.copy_to_target()?;
+        }
+        Ok(terms)
+    }
+
+    /// The step of Q alone, down `0.5 mean (Q - y)^2` with `y` held constant.
+    ///
+    /// # Errors
+    /// As [`SoftQ::update`].
+    pub fn update_q(&mut self, batch: &Batch, noise: &mut dyn Noise) -> Result<SoftQTerms> {
         let targets = self.targets(batch, noise)?;
         let mut q = 0.0;
         let (loss, grads) = value_and_gradients(|| {
@@ -203,18 +219,10 @@ impl SoftQ {
             q = scalar(&values.mean_all()?)?;
             Ok(((values - &targets)?.sqr()?.mean_all()? * 0.5)?)
         })?;
-        let q_loss = finite(&loss, "loss of Q", update)?;
-        self.adam.step(&self.store, &grads, rate)?;
-        let frozen = &self.frozen;
-        let log_target =
-            |states: &Tensor, h: &Tensor| squashed_log_target(frozen, temperature, states, h);
-        let step = PolicyStep { rate, lambda, update };
-        let policy = self.policy.update(&batch.states, &log_target, step, noise)?;
-        self.updates += 1;
-        if self.updates.is_multiple_of(self.config.learning.target_every) {
-            self.copy_to_target()?;
-        }
-        Ok(SoftQTerms { q_loss, q, target: scalar(&targets.mean_all()?)?, policy })
+        let q_loss = finite(&loss, "loss of Q", self.updates)?;
+        self.adam.step(&self.store, &grads, self.config.learning.learning_rate)?;
+        let target = scalar(&targets.mean_all()?)?;
+        Ok(SoftQTerms { q_loss, q, target, policy: PolicyTerms::new() })
     }
 
     /// `y` of a batch, `(b,)`, without a graph.

@@ -1,8 +1,10 @@
 use candle_core::{DType, Device, Tensor};
-use chains_core::{Noise, density::value_and_grad, ops};
+use chains_core::{Noise, ParamStore, Seed, density::value_and_grad, ops};
 
 use super::{noise, values, vector};
-use crate::soft_q::{bellman_targets, log_squash, soft_value};
+use crate::soft_q::{
+    OBSERVED, QNetwork, bellman_targets, log_squash, soft_value, squashed_log_target,
+};
 
 #[test]
 fn the_volume_of_the_squash_is_exact_where_tanh_rounds_to_one() {
@@ -93,5 +95,31 @@ fn targets_scale_rewards_discount_values_and_end_where_the_task_ends() {
     let found = values(&bellman_targets(&rewards, &done, &later, [30.0, 0.99]).unwrap());
     for (found, exact) in found.iter().zip([3.0 + 4.95, -6.0, 9.0 - 1.98]) {
         assert!((found - exact).abs() < 1e-5, "{found} {exact}");
+    }
+}
+
+#[test]
+fn the_gradient_of_a_policys_target_is_that_of_central_differences() {
+    let store = ParamStore::new(Seed::new(0), DType::F64, &Device::Cpu);
+    let q = QNetwork::new(&[16, 16], store.frozen()).unwrap();
+    let mut draws = noise("target");
+    let mut normal = |d: usize| draws.normal(&(6, d).into(), DType::F64, &Device::Cpu).unwrap();
+    let (states, h) = (normal(OBSERVED), normal(2));
+    let target = |h: &Tensor| squashed_log_target(&q, 0.1, &states, h);
+    let (found, grad) = value_and_grad(&h, target).unwrap();
+    let q_of = values(&q.forward(&states, &h.tanh().unwrap()).unwrap());
+    let volume = values(&log_squash(&h).unwrap());
+    for ((found, q), volume) in values(&found).iter().zip(q_of).zip(volume) {
+        assert!((found - 10.0 * q - volume).abs() < 1e-10, "{found} {q} {volume}");
+    }
+    let eps = 1e-6;
+    for axis in 0..2 {
+        let by: Vec<f64> = (0..12).map(|i| if i % 2 == axis { eps } else { 0.0 }).collect();
+        let by = Tensor::from_vec(by, (6, 2), &Device::Cpu).unwrap();
+        let [up, down] = [(&h + &by), (&h - &by)].map(|h| values(&target(&h.unwrap()).unwrap()));
+        for (row, (up, down)) in up.iter().zip(down).enumerate() {
+            let (slope, found) = ((up - down) / (2.0 * eps), values(&grad)[2 * row + axis]);
+            assert!((slope - found).abs() < 1e-5 * (1.0 + found.abs()), "{slope} {found}");
+        }
     }
 }
