@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The method's name in checkpoints.
-pub const METHOD: &str = "variational-annealing/soft-q";
+pub const METHOD: &str = "soft-q";
 /// Names of Q, of its copy and of the policy.
 const Q: &str = "q";
 const TARGET: &str = "target";
