@@ -125,11 +125,10 @@ fn log_determinant(mut a: Vec<Vec<f64>>) -> f64 {
         let pivot = (i..d).max_by(|p, q| a[*p][i].abs().total_cmp(&a[*q][i].abs())).unwrap();
         a.swap(i, pivot);
         sum += a[i][i].abs().ln();
-        for r in i + 1..d {
-            let factor = a[r][i] / a[i][i];
-            for c in i..d {
-                a[r][c] -= factor * a[i][c];
-            }
+        let (above, below) = a.split_at_mut(i + 1);
+        for row in below {
+            let factor = row[i] / above[i][i];
+            row.iter_mut().zip(&above[i]).for_each(|(x, p)| *x -= factor * p);
         }
     }
     sum

@@ -3,6 +3,7 @@
 use chains_core::{Error, Result, optim::AdamConfig};
 use serde::{Deserialize, Serialize};
 
+use super::Defence;
 use crate::{
     anneal::{Annealing, Reg, Schedule},
     maf::MafConfig,
@@ -136,6 +137,8 @@ pub struct UganTraining {
     pub input_noise: f64,
     /// The share of the updates that has it.
     pub input_noise_share: f64,
+    /// The wide Gaussian beside the flow; without one a generator that leaves the flow runs away.
+    pub defence: Option<Defence>,
     /// Signed weights in time.
     pub annealing: Annealing,
 }
@@ -158,6 +161,7 @@ impl UganTraining {
             average: 0.999,
             input_noise: 0.05,
             input_noise_share: 0.1,
+            defence: Some(Defence::standard()),
             annealing: Annealing::none(),
         }
     }
@@ -217,6 +221,9 @@ impl UganTraining {
         }
         if !(0.0..=1.0).contains(&self.input_noise_share) {
             return bad("input_noise_share", "must be between 0 and 1");
+        }
+        if let Some(defence) = &self.defence {
+            defence.validate()?;
         }
         self.annealing.validate()
     }

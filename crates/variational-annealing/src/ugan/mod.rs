@@ -4,7 +4,7 @@
 //! `KL(q || u / Z) = E_q[log q - log nu] + E_q[log nu - log u] + log Z`: a critic learns the first ratio
 //! from samples, the second is explicit. The proposal follows the generator by maximum likelihood, so
 //! that the ratio stays small. With an optimal critic the generator's gradient is exact for any
-//! proposal that covers it. The paper names the parts (supplement, sections H, I.1, J.2 and J.3); how
+//! proposal that covers it; a wide Gaussian beside the flow ([`Defence`]) sees to that. The paper names the parts (supplement, sections H, I.1, J.2 and J.3); how
 //! they are put together here is a reconstruction.
 
 mod config;
@@ -12,6 +12,7 @@ mod estimate;
 mod model;
 mod networks;
 mod objective;
+mod proposal;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use self::{
     model::{METHOD, Ugan},
     networks::{Critic, Generator},
     objective::{ratio_loss, sample_gradient},
+    proposal::{Defence, Proposal},
     target::{LogDensityFn, Target},
     train::{Terms, TrainState, update},
 };

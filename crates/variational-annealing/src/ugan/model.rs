@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{ParamStore, Result, Seed, checkpoint};
+use chains_core::{ParamStore, Result, Seed, checkpoint, density::value_and_grad};
 
-use super::{Critic, Generator, UganConfig};
+use super::{Critic, Generator, Proposal, UganConfig};
 use crate::maf::Maf;
 
 /// The method's name in checkpoints.
@@ -103,17 +103,23 @@ impl Ugan {
         &self.stores[2]
     }
 
-    /// An estimate of the generator's log density: the critic's logit plus the proposal's log density,
-    /// `(b,)`, in nats.
+    /// An estimate of the generator's log density, the critic's logit plus the log density of the
+    /// proposal that it was trained against, `(b,)`, in nats, and its gradient in `x`, `(b, d)`.
     ///
     /// # Shapes
     /// `x`: `(b, d)`; `context`: `(b, c)` where there is one.
     ///
     /// # Errors
     /// [`chains_core::Error::Shape`] if the operands do not fit.
-    pub fn log_density(&self, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
-        let ratio = self.critic().logit(x, context)?;
-        Ok((ratio + self.flow().log_prob_given(x, context)?)?)
+    pub fn log_density_and_grad(
+        &self,
+        proposal: &Proposal<'_>,
+        x: &Tensor,
+        context: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (ratio, of_ratio) = value_and_grad(x, |x| self.critic().logit(x, context))?;
+        let (log_nu, of_nu) = proposal.log_density_and_grad(x, context)?;
+        Ok(((ratio + log_nu)?, (of_ratio + of_nu)?))
     }
 
     /// All parameters by name: those of `generator`, `critic` and `flow`.

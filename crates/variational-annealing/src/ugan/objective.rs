@@ -1,7 +1,7 @@
 //! The losses, as functions of tensors.
 
 use candle_core::Tensor;
-use chains_core::{Result, density::value_and_grad, ops};
+use chains_core::{Result, ops};
 
 use super::Target;
 use crate::anneal::Weights;
@@ -24,8 +24,8 @@ pub fn ratio_loss(of_generator: &Tensor, of_proposal: &Tensor) -> Result<Tensor>
 
 /// `c_q log q(x) - c_u log u(x)` of every row, and its gradient in `x`, both detached.
 ///
-/// `log_q` is an estimate of the generator's log density, the critic's logit plus the proposal's log
-/// density. Its parameters are constants: because `E_q[grad_theta log q] = 0` the gradient along
+/// `own` is an estimate of the generator's log density at `x`, `(b,)`, and its gradient, `(b, d)`: the
+/// critic's logit plus the proposal's log density. Their parameters are constants: because `E_q[grad_theta log q] = 0` the gradient along
 /// `x = G(z)` is then the whole gradient of the annealed divergence, divided by `beta` in the entropy
 /// form.
 ///
@@ -37,11 +37,11 @@ pub fn ratio_loss(of_generator: &Tensor, of_proposal: &Tensor) -> Result<Tensor>
 pub fn sample_gradient(
     x: &Tensor,
     context: Option<&Tensor>,
-    log_q: impl Fn(&Tensor) -> Result<Tensor>,
+    own: (Tensor, Tensor),
     target: &dyn Target,
     Weights { c_q, c_u }: Weights,
 ) -> Result<(Tensor, Tensor)> {
-    let (own, own_grad) = value_and_grad(x, log_q)?;
+    let (own, own_grad) = own;
     let (log_u, grad) = target.log_density_and_grad(x, context)?;
     let value = ((own * c_q)? - (log_u * c_u)?)?;
     Ok((value.detach(), ((own_grad * c_q)? - (grad * c_u)?)?.detach()))

@@ -6,12 +6,10 @@ use candle_core::{DType, Tensor};
 use chains_core::{
     Error, Noise, ParamStore, Result,
     autograd::{value_and_gradients, value_and_weighted_gradients},
-    density::Sample,
     optim::{Adam, WeightAverage, clip_norm},
 };
 
-use super::{Target, Ugan, UganTraining, ratio_loss, sample_gradient};
-use crate::anneal::Weights;
+use super::{Proposal, Target, Ugan, UganTraining, ratio_loss, sample_gradient};
 
 /// What training carries from update to update beside the networks: all of it is saved for an exact
 /// resume.
@@ -134,16 +132,20 @@ pub fn update(
     let weights = config.annealing.reg.weights(lambda)?;
     let mut terms = Terms { lambda, beta: weights.beta(), ..Terms::default() };
     let b = context.map_or(Ok(config.batch_size), |context| context.dim(0))?;
-    let y = match context {
-        Some(context) => model.flow().sample_given(context, noise)?,
-        None => model.flow().sample(b, noise)?,
-    };
     let noisy = (time as f64) < config.input_noise_share * config.updates as f64;
     let blur = if noisy { config.input_noise } else { 0.0 };
-    let mut last = None;
-    for step in 0..config.critic_steps.max(config.flow_steps) {
+    let draw = |noise: &mut dyn Noise| -> Result<[Tensor; 2]> {
         let z = model.generator().latent(b, noise)?;
         let x = model.generator().forward(&z, context)?.detach();
+        Ok([z, x])
+    };
+    let [mut z, mut x] = draw(noise)?;
+    let proposal = Proposal::around(model.flow(), config.defence, &x)?;
+    let y = proposal.sample(b, context, noise)?;
+    for step in 0..config.critic_steps.max(config.flow_steps) {
+        if step > 0 {
+            [z, x] = draw(noise)?;
+        }
         if step < config.critic_steps {
             let points = blurred(&Tensor::cat(&[&x, &y], 0)?, blur, noise)?;
             let twice = context.map(|context| Tensor::cat(&[context, context], 0)).transpose()?;
@@ -152,10 +154,13 @@ pub fn update(
         if step < config.flow_steps {
             terms.proposal_nll = flow_step(model, state, config, (&x, context))?;
         }
-        last = Some((z, x));
     }
-    if let (Some((z, x)), true) = (last, iteration >= config.warm_up) {
-        generator_step(model, state, config, (target, context), (&z, &x, weights), &mut terms)?;
+    if iteration >= config.warm_up {
+        let own = model.log_density_and_grad(&proposal, &x, context)?;
+        let (value, grad) = sample_gradient(&x, context, own, target, weights)?;
+        terms.objective = finite(&value.mean_all()?, "generator objective", iteration)?;
+        let each = (grad / b.max(1) as f64)?;
+        terms.gradient_norm = generator_step(model, state, config, (&z, context), &each)?;
     }
     state.iteration += 1;
     Ok(terms)
@@ -200,28 +205,25 @@ fn flow_step(
     Ok(loss)
 }
 
+/// A step along the gradient `(b, d)` of the objective in the samples.
 fn generator_step(
     model: &Ugan,
     state: &mut TrainState,
     config: &UganTraining,
-    (target, context): (&dyn Target, Option<&Tensor>),
-    (z, x, weights): (&Tensor, &Tensor, Weights),
-    terms: &mut Terms,
-) -> Result<()> {
-    let log_q = |x: &Tensor| model.log_density(x, context);
-    let (value, grad) = sample_gradient(x, context, log_q, target, weights)?;
-    terms.objective = finite(&value.mean_all()?, "generator objective", state.iteration)?;
-    let each = (grad / x.dim(0)?.max(1) as f64)?;
+    (z, context): (&Tensor, Option<&Tensor>),
+    grad: &Tensor,
+) -> Result<f64> {
     let generator = model.live_generator();
-    let (_, mut grads) = value_and_weighted_gradients(|| generator.forward(z, context), &each)?;
+    let (_, mut grads) = value_and_weighted_gradients(|| generator.forward(z, context), grad)?;
     let store = model.generator_store();
-    terms.gradient_norm = clip_norm(store, &mut grads, config.gradient_limit)?;
-    if !terms.gradient_norm.is_finite() {
+    let length = clip_norm(store, &mut grads, config.gradient_limit)?;
+    if !length.is_finite() {
         return Err(Error::NonFinite { what: "generator gradient", step: state.iteration });
     }
     state.optimisers[0].step(store, &grads, config.generator_rate)?;
     let done = state.iteration + 1 - config.warm_up;
-    state.average.update(store, done)
+    state.average.update(store, done)?;
+    Ok(length)
 }
 
 /// A scalar on the host.

@@ -1,5 +1,6 @@
 //! Fixed points, gradients, resuming, and short trainings on targets of which everything is known.
 
+mod proposal;
 mod settings;
 mod training;
 
@@ -7,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use chains_core::{
     Noise, Seed,
     autograd::value_and_gradients,
-    density::Energy,
+    density::{Energy, value_and_grad},
     ops,
     optim::{Adam, AdamConfig},
 };
@@ -32,7 +33,8 @@ fn latent() -> Tensor {
 fn slope(a: f64, s: f64, weights: Weights) -> f64 {
     let x = (latent() * a).unwrap();
     let target = LogDensityFn(|x: &Tensor| centred(x, s));
-    let (_, grad) = sample_gradient(&x, None, |x| centred(x, a), &target, weights).unwrap();
+    let own = value_and_grad(&x, |x| centred(x, a)).unwrap();
+    let (_, grad) = sample_gradient(&x, None, own, &target, weights).unwrap();
     grad.mul(&latent()).unwrap().mean_all().unwrap().to_scalar().unwrap()
 }
 

@@ -58,6 +58,8 @@ fn what_is_out_of_range_is_refused() {
         UganTraining { generator_rate: -1.0, ..toy.clone() },
         UganTraining { input_noise: f64::INFINITY, ..toy.clone() },
         UganTraining { input_noise_share: 1.5, ..toy.clone() },
+        UganTraining { defence: Some(Defence { share: 1.0, widening: 2.0 }), ..toy.clone() },
+        UganTraining { defence: Some(Defence { share: 0.1, widening: 0.0 }), ..toy.clone() },
     ] {
         assert!(bad.validate().is_err(), "{bad:?}");
     }

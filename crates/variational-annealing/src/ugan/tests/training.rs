@@ -113,7 +113,11 @@ fn a_saved_model_is_the_same_when_loaded_and_a_foreign_tensor_is_named() {
     let again = Ugan::load(dir.path(), &Device::Cpu).unwrap();
     assert_eq!(again.config(), model.config());
     let x = Tensor::new(&[[0.3_f32, -1.0]], &Device::Cpu).unwrap();
-    let at = |model: &Ugan| model.log_density(&x, None).unwrap().to_vec1::<f32>().unwrap();
+    let at = |model: &Ugan| {
+        let proposal = Proposal::around(model.flow(), None, &x).unwrap();
+        let (value, grad) = model.log_density_and_grad(&proposal, &x, None).unwrap();
+        (value.to_vec1::<f32>().unwrap(), grad.to_vec2::<f32>().unwrap())
+    };
     assert_eq!(at(&again), at(&model));
     let mut tensors: std::collections::BTreeMap<_, _> = model.tensors().into_iter().collect();
     tensors.insert("stranger".into(), x.clone());
