@@ -36,7 +36,7 @@ pub(super) const SWIMMER: Experiment = Experiment {
     title: "Soft Q-learning on the swimmer: U-GAN, amortised SVGD, a Gaussian",
     headline: false,
     data: "none",
-    time: ["2 s", "8 min", "10 hours"],
+    time: ["2 s", "5 min", "1 day"],
     settings: settings::settings,
     ready: |_| Ok(()),
     run,
