@@ -7,6 +7,7 @@
 //! differentiated, with results equal to rounding.
 
 mod joined;
+mod several;
 
 use std::{
     cell::RefCell,
@@ -19,6 +20,8 @@ use candle_core::{
 };
 
 pub(crate) use self::joined::{FusedOp, apply_all};
+use self::several::Reach;
+pub use self::several::values_and_gradients;
 use crate::{error::Result, ops};
 
 /// The value of `f` and the gradients of its sum in the variables that it depends on, all detached.
@@ -225,7 +228,7 @@ impl Drop for Scope {
 }
 
 impl Tape {
-    fn record(f: impl FnOnce() -> Result<Tensor>) -> Result<(Tensor, Self)> {
+    fn record<T>(f: impl FnOnce() -> Result<T>) -> Result<(T, Self)> {
         let scope = Scope::begin();
         let value = f()?;
         Ok((value, scope.end()))
@@ -238,18 +241,67 @@ impl Tape {
     /// Carries the gradients of the last values back to the first.
     fn back(self, grads: GradStore) -> Result<GradStore> {
         let Self { records, views, first_uses } = self;
-        let mut back = Back { grads, views, first_uses, waiting: BTreeMap::new() };
-        for (index, Record { operands, value, backward }) in records.into_iter().enumerate().rev() {
-            back.flush(index + 1)?;
-            let Some(grad) = back.grads.remove(&value) else { continue };
-            for (operand, grad) in operands.iter().zip(backward(&operands, &value, &grad)?) {
-                if let Some(grad) = grad {
-                    back.flow(operand, grad)?;
-                }
+        let mut back = Back {
+            grads,
+            views: &views,
+            first_uses: &first_uses,
+            reach: None,
+            waiting: BTreeMap::new(),
+        };
+        for (index, record) in records.into_iter().enumerate().rev() {
+            back.through(index, &record)?;
+        }
+        back.end()
+    }
+
+    /// As [`Tape::back`] to the variables that are within reach only; the tape stays.
+    fn back_to(&self, reach: &Reach, grads: GradStore) -> Result<GradStore> {
+        let Self { records, views, first_uses } = self;
+        let mut back =
+            Back { grads, views, first_uses, reach: Some(reach), waiting: BTreeMap::new() };
+        for (index, record) in records.iter().enumerate().rev() {
+            back.through(index, record)?;
+        }
+        back.end()
+    }
+}
+
+/// A backward pass along a tape.
+struct Back<'a> {
+    grads: GradStore,
+    views: &'a HashMap<TensorId, Tensor>,
+    first_uses: &'a HashMap<TensorId, usize>,
+    /// What leads to a wanted variable; none where all are wanted.
+    reach: Option<&'a Reach>,
+    /// Tensors of candle's graph with their gradients, by first use and then by age, until all their
+    /// uses are behind: their graph is walked once.
+    waiting: BTreeMap<usize, Vec<(Tensor, Tensor)>>,
+}
+
+impl Back<'_> {
+    /// The gradients of one operation's operands.
+    fn through(&mut self, index: usize, record: &Record) -> Result<()> {
+        self.flush(index + 1)?;
+        let Record { operands, value, backward } = record;
+        let Some(grad) = self.grads.remove(value) else { return Ok(()) };
+        let leads = |x: &Tensor| self.reach.is_none_or(|reach| reach.leads(self.views, x));
+        if !leads(value) {
+            return Ok(());
+        }
+        // Of an operand that does not track one no gradient is computed.
+        let kept: Vec<_> =
+            operands.iter().map(|x| if leads(x) { x.clone() } else { x.detach() }).collect();
+        for (operand, grad) in operands.iter().zip(backward(&kept, value, &grad)?) {
+            if let Some(grad) = grad {
+                self.flow(operand, grad)?;
             }
         }
-        back.flush(0)?;
-        let mut grads = back.grads;
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<GradStore> {
+        self.flush(0)?;
+        let mut grads = self.grads;
         let ids: Vec<_> = grads.get_ids().copied().collect();
         for id in ids {
             // candle computes some gradients with tensors that have a graph.
@@ -259,19 +311,7 @@ impl Tape {
         }
         Ok(grads)
     }
-}
 
-/// A backward pass along a tape.
-struct Back {
-    grads: GradStore,
-    views: HashMap<TensorId, Tensor>,
-    first_uses: HashMap<TensorId, usize>,
-    /// Tensors of candle's graph with their gradients, by first use and then by age, until all their
-    /// uses are behind: their graph is walked once.
-    waiting: BTreeMap<usize, Vec<(Tensor, Tensor)>>,
-}
-
-impl Back {
     /// Adds to the gradient of an operand.
     fn flow(&mut self, x: &Tensor, grad: Tensor) -> Result<()> {
         if x.is_variable() {

@@ -87,6 +87,12 @@ impl ParamStore {
         self.all().into_iter().filter(|(name, _)| !is_statistic(name)).collect()
     }
 
+    /// What an optimiser moves of the network that was built at `root`.
+    pub fn trainable_under(&self, root: &str) -> Vec<Var> {
+        let own = |name: &str| name.strip_prefix(root).is_some_and(|rest| rest.starts_with('.'));
+        self.trainable().into_iter().filter(|(name, _)| own(name)).map(|(_, var)| var).collect()
+    }
+
     /// Names and values, detached.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         self.all().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect()
@@ -290,6 +296,9 @@ mod tests {
         assert_eq!(store.all().len(), 2);
         assert_eq!(store.trainable()[0].0, "n.weight");
         assert_eq!(store.count(), 2);
+        store.builder().pp("norm").get_with_hints(3, "weight", Init::Const(1.0))?;
+        let under: Vec<_> = store.trainable_under("n").iter().map(|var| var.dims()[0]).collect();
+        assert_eq!(under, [2], "a root is a whole name");
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! ([`results::Results`]), plots, sample sheets and a report ([`report::Report`]). Training loops
 //! speak through events; the listeners are in [`observers`].
 
+pub mod animation;
 mod arrays;
 pub mod bench;
 pub mod cli;

@@ -6,13 +6,14 @@ use candle_core::Tensor;
 use chains_core::train::{Event, Observer};
 
 use crate::{
+    animation,
     error::Result,
     observers::{JsonLines, Progress},
     plots::{Panels, Plot},
     registry::{Experiment, Paper},
     report::{Report, Table},
     request::Request,
-    results::{Check, Metric, Results, peak_rss_mb},
+    results::{Check, Metric, Results, peak_rss_mb, write_atomic},
     run_dir::{RunDir, RunInfo},
     sheet::{Sheet, save_png},
 };
@@ -196,9 +197,30 @@ impl Run<'_> {
         self.picture(name, &picture, caption)
     }
 
-    fn picture(&mut self, name: &str, picture: &image::RgbImage, caption: &str) -> Result<()> {
+    /// Writes a picture to `samples/NAME.png` and adds it to the report.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn picture(&mut self, name: &str, picture: &image::RgbImage, caption: &str) -> Result<()> {
         let file = format!("{name}.png");
         save_png(picture, &self.dir.samples().join(&file))?;
+        self.blocks.push(Block::Sheet(Path::new("samples").join(file), caption.into()));
+        Ok(())
+    }
+
+    /// Writes an animation of `per_second` frames a second to `samples/NAME.png` and adds it to the report.
+    ///
+    /// # Errors
+    /// As [`animation::encode`]; if the file cannot be written.
+    pub fn animation(
+        &mut self,
+        name: &str,
+        (frames, per_second): (&[image::RgbImage], u16),
+        caption: &str,
+    ) -> Result<()> {
+        let file = format!("{name}.png");
+        let bytes = animation::encode(frames, per_second)?;
+        write_atomic(&self.dir.samples().join(&file), &bytes)?;
         self.blocks.push(Block::Sheet(Path::new("samples").join(file), caption.into()));
         Ok(())
     }

@@ -3,8 +3,6 @@
 //! C. Tao, S. Dai, L. Chen, K. Bai, J. Chen, C. Liu, R. Zhang, G. Bobashev, L. Carin, *Variational
 //! Annealing of GANs: A Langevin Perspective*, ICML 2019 (PMLR volume 97).
 //!
-//! **Only the swimmer is there yet**, the environment of the control task; this page says what the rest is for.
-//!
 //! # The method
 //!
 //! Langevin dynamics at inverse temperature `beta` on the potential `-log mu` settle at a density
@@ -32,20 +30,24 @@
 //!   against a masked autoregressive flow as proposal and a paired critic (U-GAN); applications are
 //!   two-dimensional targets, Bayesian logistic regression and soft Q-learning.
 //!
-//! # What the crate will contain
+//! # What is where
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `config` | networks, schedules and training settings, with the source of every value |
-//! | `model` | generators, critics, the feature denoiser, the autoregressive flow |
-//! | `objective` | the adversarial losses and the annealing term, as pure functions |
-//! | `score` | denoiser and residual scores, and a Langevin sampler that uses them |
-//! | `train` | one update of critic, denoiser and generator |
+//! | [`anneal`] | signed weights, the temperatures that they stand for, schedules; the sign convention |
+//! | [`config`] | networks and training of the image GANs, with the source of every value |
+//! | [`network`], [`GanModel`] | critics, generators, the denoiser of features |
+//! | [`objective`] | adversarial losses, annealing terms and the gradient penalty as pure functions |
+//! | [`update`], [`losses`] | one iteration of critic, denoiser and generator |
+//! | [`score`] | denoiser and residual scores, and a Langevin sampler that follows them |
+//! | [`Maf`], [`ugan`] | the autoregressive flow, and the generator trained on an unnormalised density |
+//! | [`logistic`], [`svgd`] | Bayesian logistic regression, and particles to compare with |
+//! | [`soft_q`], [`swimmer`] | soft Q-learning and its environment |
 //!
 //! # What can be compared
 //!
 //! The result tables of the main paper could not be recovered when this page was written. Reports
-//! will therefore state our numbers beside those of the published baselines, and say so.
+//! therefore state our numbers beside those of baselines that we run or that are published, and say so.
 //!
 //! # What it builds on
 //!
@@ -53,11 +55,28 @@
 //! penalty and optimisers come from [`chains_core`].
 
 pub mod anneal;
+pub mod config;
 pub mod logistic;
 mod maf;
+mod mlp;
+mod model;
+pub mod network;
+pub mod objective;
+pub mod score;
+pub mod soft_q;
 pub mod svgd;
 pub mod swimmer;
+mod train;
 pub mod ugan;
 
 pub use anneal::{Annealing, Course, LambdaNorm, Reg, Schedule};
+pub use config::{
+    DenoiserConfig, DiscriminatorConfig, GanConfig, GenWidth, GeneratorConfig, Order, TrainConfig,
+};
 pub use maf::{Made, Maf, MafConfig};
+pub use model::{
+    DENOISER, DISCRIMINATOR, FEATURES, GENERATOR, GanModel, METHOD, Networks, quantise,
+};
+pub use objective::{AnnealTerm, Objective};
+pub use score::{ScoreModel, dae_score, langevin, residual_score};
+pub use train::{DIVERGED, Losses, Terms, TrainState, Turn, losses, update};

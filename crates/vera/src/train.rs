@@ -51,14 +51,13 @@ impl TrainState {
 
     /// Moments of all three optimisers, and their numbers of steps by name.
     pub fn tensors(&self) -> (Vec<(String, Tensor)>, [u64; 3]) {
-        let parts = [("energy", &self.energy), ("generator", &self.generator)];
-        let parts = parts.into_iter().chain([("posterior", &self.posterior)]);
-        let named = |(who, adam): (&str, &Adam)| {
-            let prefixed = adam.tensors().into_iter().map(|(n, t)| (format!("{who}.{n}"), t));
-            prefixed.collect::<Vec<_>>()
-        };
+        let parts = [
+            ("energy", &self.energy),
+            ("generator", &self.generator),
+            ("posterior", &self.posterior),
+        ];
         let steps = [self.energy.steps(), self.generator.steps(), self.posterior.steps()];
-        (parts.flat_map(named).collect(), steps)
+        (parts.into_iter().flat_map(|(who, adam)| adam.tensors_of(who)).collect(), steps)
     }
 
     /// Takes what [`TrainState::tensors`] gave.
@@ -71,13 +70,8 @@ impl TrainState {
         iteration: usize,
         store: &chains_core::ParamStore,
     ) -> Result<Self> {
-        let one = |who: &str, constants, steps| {
-            let prefix = format!("{who}.");
-            let own = tensors.iter().filter_map(|(name, tensor)| {
-                Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()))
-            });
-            Adam::restore(constants, steps, &own.collect(), store)
-        };
+        let one =
+            |who: &str, constants, steps| Adam::restore_of(who, constants, steps, tensors, store);
         Ok(Self {
             energy: one("energy", config.adam, steps[0])?,
             generator: one("generator", config.adam, steps[1])?,

@@ -155,3 +155,71 @@ fn a_constant_has_no_gradients() -> Result<()> {
     assert!(grads.get(&x).is_none());
     Ok(())
 }
+
+/// Two losses that share a pass through `w`: one moves `x`, the other `w` alone.
+#[test]
+fn losses_that_share_a_pass_are_differentiated_in_their_own_variables() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let var = |label: &str, shape: &[usize]| -> Result<Var> {
+            Ok(Var::from_tensor(&normal(label, shape).to_dtype(dtype)?)?)
+        };
+        let (x, w, b) = (var("x", &[4, 6])?, var("w", &[6, 6])?, var("b", &[6])?);
+        let losses = || -> Result<Vec<Tensor>> {
+            let h = ops::silu(&ops::linear(&ops::tanh(&x)?, &w, Some(&b))?)?;
+            let wide = ops::reshape(&h, (2, 12))?;
+            Ok(vec![ops::sigmoid(&wide)?.sum_all()?, (ops::exp(&(&h * 0.3)?)? + &h)?.sum_all()?])
+        };
+        let wanted: [&[Var]; 2] = [&[x.clone()], &[w.clone(), b.clone()]];
+        let got = values_and_gradients(losses, &wanted)?;
+        let graph = losses()?;
+        for ((value, grads), (graph, wanted)) in got.iter().zip(graph.iter().zip(wanted)) {
+            assert_eq!(values(value), values(graph));
+            let want = graph.backward()?;
+            assert_eq!(grads.get_ids().count(), wanted.len(), "others are not kept");
+            for var in wanted {
+                let [got, want] = [grads, &want].map(|grads| values(grads.get(var).unwrap()));
+                assert_close("gradient", &got, &want, 1e-6);
+            }
+        }
+        let one: [&[Var]; 1] = [&[x.clone()]];
+        assert!(values_and_gradients(losses, &one).is_err());
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_is_computed_for_variables_that_are_not_wanted() -> Result<()> {
+    use std::sync::{Arc, Mutex};
+
+    /// Doubles its operand and notes whether a gradient was asked for.
+    struct Noting(Arc<Mutex<Vec<bool>>>);
+    impl candle_core::CustomOp1 for Noting {
+        fn name(&self) -> &'static str {
+            "noting"
+        }
+        fn cpu_fwd(
+            &self,
+            x: &CpuStorage,
+            layout: &candle_core::Layout,
+        ) -> candle_core::Result<(CpuStorage, Shape)> {
+            let doubled = ops::slice(x, layout)?.iter().map(|x| 2.0 * x).collect();
+            Ok((CpuStorage::F32(doubled), layout.shape().clone()))
+        }
+        fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> candle_core::Result<Option<Tensor>> {
+            self.0.lock().unwrap().push(x.track_op());
+            Ok(Some((g * 2.0)?))
+        }
+    }
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let [x, y] = ["x", "y"]
+        .map(|label| Var::from_tensor(&normal(label, 3).to_dtype(DType::F32).unwrap()).unwrap());
+    let loss = || {
+        let parts = [&x, &y].map(|v| apply1(Noting(asked.clone()), v).unwrap());
+        Ok(vec![ops::add(&parts[0], &parts[1])?.sum_all()?])
+    };
+    let one: [&[Var]; 1] = [&[x.clone()]];
+    let got = values_and_gradients(loss, &one)?;
+    assert_eq!(values(got[0].1.get(&x).unwrap()), [2.0; 3]);
+    assert_eq!(*asked.lock().unwrap(), [true], "the way to the other variable was taken");
+    Ok(())
+}

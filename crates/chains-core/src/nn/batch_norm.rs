@@ -51,13 +51,27 @@ impl BatchNormMoments {
     }
 }
 
-/// `y = weight (x - mean) / sqrt(variance + 1e-5) + bias` for every channel.
+/// What a [`BatchNorm`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormConfig {
+    /// Channels of the input.
+    pub channels: usize,
+    /// Added to the variance; 1e-5 in PyTorch.
+    pub eps: f64,
+    /// Is there a gain for every channel? Without one it is 1 and no parameter.
+    pub gain: bool,
+    /// What follows.
+    pub activation: NormActivation,
+}
+
+/// `y = weight (x - mean) / sqrt(variance + eps) + bias` for every channel.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     weight: Tensor,
     bias: Tensor,
     running: BatchMoments,
-    relu: bool,
+    eps: f64,
+    activation: NormActivation,
 }
 
 impl BatchNorm {
@@ -67,6 +81,16 @@ impl BatchNorm {
     /// # Errors
     /// If the builder holds tensors of other shapes.
     pub fn new(channels: usize, relu: bool, vb: VarBuilder<'_>) -> Result<Self> {
+        let activation = NormActivation::relu(relu);
+        Self::configured(BatchNormConfig { channels, eps: EPS, gain: true, activation }, vb)
+    }
+
+    /// As [`BatchNorm::new`] of other choices; without gain there is no `weight`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn configured(config: BatchNormConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        let BatchNormConfig { channels, eps, gain, activation } = config;
         let get = |name, value| vb.get_with_hints(channels, name, Init::Const(value));
         // Views: they show what is stored later, too.
         let stored = |name, value| get(name, value)?.detach().reshape((1, channels));
@@ -74,7 +98,11 @@ impl BatchNorm {
             mean: stored("running_mean", 0.0)?,
             variance: stored("running_var", 1.0)?,
         };
-        Ok(Self { weight: get("weight", 1.0)?, bias: get("bias", 0.0)?, running, relu })
+        let weight = match gain {
+            true => get("weight", 1.0)?,
+            false => Tensor::ones(channels, vb.dtype(), vb.device())?,
+        };
+        Ok(Self { weight, bias: get("bias", 0.0)?, running, eps, activation })
     }
 
     /// The gains, `(channels,)`.
@@ -89,7 +117,7 @@ impl BatchNorm {
     /// Of the tensor library.
     pub fn running_affine(&self) -> Result<[Tensor; 2]> {
         let moment = |t: &Tensor| t.reshape(self.weight.shape());
-        let deviation = (moment(&self.running.variance)? + EPS)?.sqrt()?;
+        let deviation = (moment(&self.running.variance)? + self.eps)?.sqrt()?;
         let scale = self.weight.div(&deviation)?;
         let shift = (&self.bias - scale.mul(&moment(&self.running.mean)?)?)?;
         Ok([scale, shift])
@@ -101,7 +129,7 @@ impl BatchNorm {
     /// [`Error::Shape`] if `x` does not fit, [`Error::Config`] if fixed moments are those of a pass
     /// with fewer layers.
     pub fn forward(&self, x: &Tensor, moments: &mut BatchNormMoments) -> Result<Tensor> {
-        self.activated(x, moments, NormActivation::relu(self.relu))
+        self.activated(x, moments, self.activation)
     }
 
     /// As [`BatchNorm::forward`] with another activation in the place of its own.
@@ -140,7 +168,7 @@ impl BatchNorm {
         let batch = matches!(moments, BatchNormMoments::Batch(_));
         let options = NormOptions { batch, activation };
         let gains = [&row(&self.weight)?, &row(&self.bias)?];
-        ops::reshape(&ops::normalise(&grouped, &used, gains, EPS, options)?, x.shape().clone())
+        ops::reshape(&ops::normalise(&grouped, &used, gains, self.eps, options)?, x.shape().clone())
     }
 
     /// Moves the running moments of the layer that was built at `prefix` of `store` a tenth of the way
@@ -188,6 +216,24 @@ mod tests {
 
     fn store() -> ParamStore {
         ParamStore::new(Seed::new(0), DType::F64, &Device::Cpu)
+    }
+
+    #[test]
+    fn without_a_gain_there_is_none_to_train_and_eps_and_slope_are_as_configured() -> Result<()> {
+        let store = store();
+        let activation = NormActivation::LeakyRelu(0.2);
+        let config = BatchNormConfig { channels: 3, eps: 0.5, gain: false, activation };
+        let norm = BatchNorm::configured(config, store.builder().pp("bn"))?;
+        let names: Vec<_> = store.all().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["bn.bias", "bn.running_mean", "bn.running_var"]);
+        let x = normal("x", (40, 3));
+        let y = norm.forward(&x, &mut BatchNormMoments::batch())?;
+        let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
+        let deviation = (centred.sqr()?.mean_keepdim(0)? + 0.5)?.sqrt()?;
+        let want: Vec<f64> = values(&centred.broadcast_div(&deviation)?);
+        let want: Vec<f64> = want.iter().map(|y| if *y > 0.0 { *y } else { 0.2 * y }).collect();
+        assert_close("leaky", &values(&y), &want, 1e-7);
+        Ok(())
     }
 
     #[test]

@@ -158,16 +158,36 @@ impl ConvTranspose2d {
         Ok(Self { weight, bias, stride: 2, padding: 2, output_padding: 1 })
     }
 
-    /// The layer of any kernel, stride and padding without output padding, weight and bias begun as
-    /// PyTorch does (its fan-in of a transposed convolution is `output kernel^2`).
+    /// The layer of any kernel, stride and padding without output padding: `weight`,
+    /// `(input, output, kernel, kernel)`, begun as a normal with standard deviation `stdev`, and, if
+    /// wanted, `bias`, `(output,)`, begun at zero.
+    ///
+    /// # Errors
+    /// If the builder holds tensors of other shapes.
+    pub fn new(config: Conv2dConfig, bias: bool, stdev: f64, vb: VarBuilder<'_>) -> Result<Self> {
+        Self::begun(config, bias, [Init::Randn { mean: 0.0, stdev }, Init::Const(0.0)], vb)
+    }
+
+    /// As [`ConvTranspose2d::new`], weight and bias begun as PyTorch does (its fan-in of a transposed
+    /// convolution is `output kernel^2`).
     ///
     /// # Errors
     /// If the builder holds tensors of other shapes.
     pub fn fan_in(config: Conv2dConfig, bias: bool, vb: VarBuilder<'_>) -> Result<Self> {
-        let Conv2dConfig { input, output, kernel, stride, padding } = config;
+        let Conv2dConfig { output, kernel, .. } = config;
         let init = fan_in_uniform(output * kernel * kernel);
-        let weight = vb.get_with_hints((input, output, kernel, kernel), "weight", init)?;
-        let bias = if bias { Some(vb.get_with_hints(output, "bias", init)?) } else { None };
+        Self::begun(config, bias, [init, init], vb)
+    }
+
+    fn begun(
+        config: Conv2dConfig,
+        bias: bool,
+        [weights, biases]: [Init; 2],
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
+        let Conv2dConfig { input, output, kernel, stride, padding } = config;
+        let weight = vb.get_with_hints((input, output, kernel, kernel), "weight", weights)?;
+        let bias = if bias { Some(vb.get_with_hints(output, "bias", biases)?) } else { None };
         Ok(Self { weight, bias, stride, padding, output_padding: 0 })
     }
 

@@ -11,7 +11,7 @@ mod step_norm;
 mod tests;
 mod weight_norm;
 
-pub use batch_norm::{BatchNorm, BatchNormMoments};
+pub use batch_norm::{BatchNorm, BatchNormConfig, BatchNormMoments};
 pub use conv::{Conv2d, Conv2dConfig, ConvTranspose2d};
 pub use linear::{Linear, LinearInit, fan_in_uniform};
 pub use norm::{Gains, MomentSource, Norm, NormConfig, NormKind};

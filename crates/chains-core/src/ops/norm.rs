@@ -12,7 +12,7 @@ use self::{
     tasks::spread,
 };
 use super::{
-    activation::{relu, silu},
+    activation::{leaky_relu, relu, silu},
     fused, slice, with_values,
 };
 use crate::{
@@ -104,13 +104,14 @@ pub fn normalise(
     let y = match options.activation {
         NormActivation::None => y,
         NormActivation::Relu => relu(&y)?,
+        NormActivation::LeakyRelu(slope) => leaky_relu(&y, slope.into())?,
         NormActivation::Swish => silu(&y)?,
     };
     Ok(y.reshape(x.shape())?)
 }
 
 /// Variants of [`normalise`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NormOptions {
     /// The moments are those of the input itself.
     pub batch: bool,
@@ -119,12 +120,14 @@ pub struct NormOptions {
 }
 
 /// What follows a normalisation in the same pass over memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NormActivation {
     /// Nothing.
     None,
     /// `max(y, 0)`.
     Relu,
+    /// `y` if positive, else this slope times `y`.
+    LeakyRelu(f32),
     /// `y / (1 + exp(-y))`.
     Swish,
 }

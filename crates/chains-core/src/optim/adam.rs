@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var, backprop::GradStore};
 use serde::{Deserialize, Serialize};
 
+use super::moments::{Moments, Names};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     ops::{AdamStep, adam_step},
     params::ParamStore,
 };
@@ -34,19 +35,23 @@ impl AdamConfig {
     }
 }
 
+/// Names in a saved state.
+const NAMES: Names =
+    Names { optimiser: "adam", keys: ["m", "v"], words: ["first moment", "second moment"] };
+
 /// Adam (Kingma and Ba 2015, Algorithm 1), in place, its moments kept by parameter name.
 ///
 /// A parameter without a gradient is left alone, its moments too.
 pub struct Adam {
     config: AdamConfig,
     steps: u64,
-    moments: BTreeMap<String, (Var, Var)>,
+    moments: Moments,
 }
 
 impl Adam {
     /// Adam before its first step.
     pub fn new(config: AdamConfig) -> Self {
-        Self { config, steps: 0, moments: BTreeMap::new() }
+        Self { config, steps: 0, moments: Moments::default() }
     }
 
     /// Steps made.
@@ -101,13 +106,7 @@ impl Adam {
         };
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(var.as_tensor()) else { continue };
-            let (m, v) = match self.moments.get(&name) {
-                Some(moments) => moments,
-                None => {
-                    let zero = || Var::zeros(var.shape(), var.dtype(), var.device());
-                    self.moments.entry(name).or_insert((zero()?, zero()?))
-                }
-            };
+            let [m, v] = self.moments.of(name, &var)?;
             adam_step(&var, &shape(grad, &var, v)?, m, v, constants)?;
         }
         Ok(())
@@ -115,10 +114,30 @@ impl Adam {
 
     /// The moments under `adam.m.<name>` and `adam.v.<name>`; with [`Adam::steps`] the whole state.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let pairs = self.moments.iter().flat_map(|(name, (m, v))| {
-            [(format!("adam.m.{name}"), m), (format!("adam.v.{name}"), v)]
+        self.moments.tensors(&NAMES)
+    }
+
+    /// [`Adam::tensors`] of one of several optimisers, under its own name: `<who>.adam.m.<name>`.
+    pub fn tensors_of<'a>(&'a self, who: &'a str) -> impl Iterator<Item = (String, Tensor)> + 'a {
+        self.tensors().into_iter().map(move |(name, tensor)| (format!("{who}.{name}"), tensor))
+    }
+
+    /// As [`Adam::restore`] from what [`Adam::tensors_of`] wrote under the same name, among others.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore_of(
+        who: &str,
+        config: AdamConfig,
+        steps: u64,
+        tensors: &BTreeMap<String, Tensor>,
+        store: &ParamStore,
+    ) -> Result<Self> {
+        let prefix = format!("{who}.");
+        let own = tensors.iter().filter_map(|(name, tensor)| {
+            Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()))
         });
-        pairs.map(|(name, var)| (name, var.as_detached_tensor())).collect()
+        Self::restore(config, steps, &own.collect(), store)
     }
 
     /// Takes a state written by [`Adam::tensors`] for the variables of `store`; names without the
@@ -132,23 +151,7 @@ impl Adam {
         tensors: &BTreeMap<String, Tensor>,
         store: &ParamStore,
     ) -> Result<Self> {
-        let bad = |reason| Error::Config { field: "adam", reason };
-        let mut second = tensors.keys().filter_map(|name| name.strip_prefix("adam.v."));
-        if let Some(name) = second.find(|name| !tensors.contains_key(&format!("adam.m.{name}"))) {
-            return Err(bad(format!("`{name}` has no first moment")));
-        }
-        let mut moments = BTreeMap::new();
-        for (name, m) in tensors {
-            let Some(name) = name.strip_prefix("adam.m.") else { continue };
-            let v = tensors
-                .get(&format!("adam.v.{name}"))
-                .ok_or_else(|| bad(format!("`{name}` has no second moment")))?;
-            let var = store.get(name).ok_or_else(|| bad(format!("`{name}` is no parameter")))?;
-            if m.dims() != var.dims() || v.dims() != var.dims() {
-                return Err(bad(format!("moments of `{name}` are not {:?}", var.dims())));
-            }
-            moments.insert(name.to_owned(), (Var::from_tensor(m)?, Var::from_tensor(v)?));
-        }
+        let moments = Moments::restore(&NAMES, tensors, store)?;
         Ok(Self { config, steps, moments })
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var, backprop::GradStore};
+use candle_core::{Tensor, backprop::GradStore};
 use serde::{Deserialize, Serialize};
 
+use super::moments::{Moments, Names};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     ops::{AdamaxStep, adamax_step},
     params::ParamStore,
 };
@@ -32,6 +33,10 @@ impl AdamaxConfig {
     }
 }
 
+/// Names in a saved state.
+const NAMES: Names =
+    Names { optimiser: "adamax", keys: ["m", "u"], words: ["first moment", "largest gradient"] };
+
 /// Adamax (Kingma and Ba 2015, Algorithm 2) with coupled weight decay, its state kept by parameter name.
 ///
 /// With the gradient `g` of parameter `p`: `g = g + decay p`, `m = beta1 m + (1 - beta1) g`,
@@ -40,13 +45,13 @@ impl AdamaxConfig {
 pub struct Adamax {
     config: AdamaxConfig,
     steps: u64,
-    moments: BTreeMap<String, (Var, Var)>,
+    moments: Moments,
 }
 
 impl Adamax {
     /// Adamax before its first step.
     pub fn new(config: AdamaxConfig) -> Self {
-        Self { config, steps: 0, moments: BTreeMap::new() }
+        Self { config, steps: 0, moments: Moments::default() }
     }
 
     /// Steps made.
@@ -71,13 +76,7 @@ impl Adamax {
         let step = AdamaxStep { beta1, beta2, step_size, eps, weight_decay };
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(var.as_tensor()) else { continue };
-            let (m, u) = match self.moments.get(&name) {
-                Some(moments) => moments,
-                None => {
-                    let zero = || Var::zeros(var.shape(), var.dtype(), var.device());
-                    self.moments.entry(name).or_insert((zero()?, zero()?))
-                }
-            };
+            let [m, u] = self.moments.of(name, &var)?;
             adamax_step(&var, grad, m, u, step)?;
         }
         Ok(())
@@ -85,10 +84,7 @@ impl Adamax {
 
     /// The state under `adamax.m.<name>` and `adamax.u.<name>`; with [`Adamax::steps`] all of it.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let pairs = self.moments.iter().flat_map(|(name, (m, u))| {
-            [(format!("adamax.m.{name}"), m), (format!("adamax.u.{name}"), u)]
-        });
-        pairs.map(|(name, var)| (name, var.as_detached_tensor())).collect()
+        self.moments.tensors(&NAMES)
     }
 
     /// Takes a state written by [`Adamax::tensors`] for the variables of `store`; names without the
@@ -102,24 +98,7 @@ impl Adamax {
         tensors: &BTreeMap<String, Tensor>,
         store: &ParamStore,
     ) -> Result<Self> {
-        let bad = |reason| Error::Config { field: "adamax", reason };
-        let mut largest = tensors.keys().filter_map(|name| name.strip_prefix("adamax.u."));
-        if let Some(name) = largest.find(|name| !tensors.contains_key(&format!("adamax.m.{name}")))
-        {
-            return Err(bad(format!("`{name}` has no first moment")));
-        }
-        let mut moments = BTreeMap::new();
-        for (name, m) in tensors {
-            let Some(name) = name.strip_prefix("adamax.m.") else { continue };
-            let u = tensors
-                .get(&format!("adamax.u.{name}"))
-                .ok_or_else(|| bad(format!("`{name}` has no largest gradient")))?;
-            let var = store.get(name).ok_or_else(|| bad(format!("`{name}` is no parameter")))?;
-            if m.dims() != var.dims() || u.dims() != var.dims() {
-                return Err(bad(format!("moments of `{name}` are not {:?}", var.dims())));
-            }
-            moments.insert(name.to_owned(), (Var::from_tensor(m)?, Var::from_tensor(u)?));
-        }
+        let moments = Moments::restore(&NAMES, tensors, store)?;
         Ok(Self { config, steps, moments })
     }
 }

@@ -4,6 +4,7 @@ mod adam;
 mod adamax;
 mod average;
 mod clip;
+mod moments;
 
 pub use adam::{Adam, AdamConfig, MomentClip, Regularisation};
 pub use adamax::{Adamax, AdamaxConfig};

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::Dual;
+use super::{Dual, Signal};
 use crate::{
     error::Result,
     ops::{self, BatchMoments, NormActivation, NormOptions},
@@ -41,6 +41,7 @@ impl Dual {
         match options.activation {
             NormActivation::None => Ok(this),
             NormActivation::Relu => this.relu(),
+            NormActivation::LeakyRelu(slope) => this.leaky_relu(slope.into()),
             NormActivation::Swish => this.silu(),
         }
     }

@@ -4,10 +4,12 @@
 //! rate of large f32 products and divided by its own count of operations. It changes less from
 //! machine to machine, and from hour to hour, than the time itself.
 
-mod annealing;
+mod flow;
+mod gan;
 mod infusion;
 mod metrics;
 mod primitives;
+mod swimmer;
 #[cfg(test)]
 mod tests;
 mod vaebm;
@@ -54,9 +56,11 @@ pub fn workloads() -> Vec<Workload> {
         walkback::workloads(),
         vera::workloads(),
         vaebm::workloads(),
-        annealing::workloads(),
+        gan::workloads(),
+        flow::workloads(),
         metrics::workloads(),
         primitives::workloads(),
+        swimmer::workloads(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -8,6 +8,7 @@ mod models;
 mod reproduce;
 mod sample;
 mod vaebm;
+mod variational_annealing;
 mod vera;
 
 use std::{

@@ -12,6 +12,7 @@ use chains_core::{
 };
 use infusion::InfusionModel;
 use vaebm::VaebmModel;
+use variational_annealing::GanModel;
 use walkback::WalkbackModel;
 
 use super::{device, vera::Vera};
@@ -21,7 +22,13 @@ use crate::{
 };
 
 /// The methods whose models can be opened.
-const METHODS: [&str; 4] = [infusion::METHOD, walkback::METHOD, vera::METHOD, vaebm::METHOD];
+const METHODS: [&str; 5] = [
+    infusion::METHOD,
+    walkback::METHOD,
+    variational_annealing::METHOD,
+    vera::METHOD,
+    vaebm::METHOD,
+];
 /// Chains that run together; memory depends on this, and so do the draws.
 const BLOCK: usize = 500;
 /// Chains that run together where they see each other in the moments of their batch, as in the
@@ -49,6 +56,8 @@ pub(super) enum Opened {
     Vera(Box<Vera>),
     /// An autoencoder with an energy.
     Vaebm(Box<VaebmModel>),
+    /// A generator of images with its critic.
+    Gan(Box<GanModel>),
 }
 
 /// A loaded model that generates by a learned chain.
@@ -178,6 +187,9 @@ impl Source {
             }
             vaebm::METHOD => {
                 Opened::Vaebm(Box::new(VaebmModel::load(&dir, &device).map_err(input)?))
+            }
+            variational_annealing::METHOD => {
+                Opened::Gan(Box::new(GanModel::load(&dir, &device).map_err(input)?))
             }
             vera::METHOD => Opened::Vera(Box::new(Vera::open(&dir, &device).map_err(input)?)),
             _ => {

@@ -12,7 +12,7 @@ use image::RgbImage;
 
 use super::{
     models::{Chains, Model, Opened, Source, input, positive, writable},
-    print, vaebm,
+    print, vaebm, variational_annealing,
     vera::Vera,
 };
 use crate::{
@@ -66,6 +66,11 @@ pub(super) fn run(args: Args) -> Result<u8> {
     match args.source.open()? {
         Opened::Chain(model) => save_png(&picture(&args, &model)?, &args.out)?,
         Opened::Vera(vera) => generated(&args, &vera)?,
+        Opened::Gan(model) => {
+            refuse_chains(&args, "variational-annealing")?;
+            let (n, seed) = (args.n.unwrap_or(64), Seed::new(args.seed).child("generate"));
+            save_png(&variational_annealing::sheet(&model, n, seed)?, &args.out)?;
+        }
         Opened::Vaebm(model) => save_png(&refined(&args, &model)?, &args.out)?,
     }
     print(&args.out.display().to_string());
@@ -99,14 +104,7 @@ fn refined(args: &Args, model: &VaebmModel) -> Result<RgbImage> {
 /// Samples of the generator as a sheet, of tables as a CSV file. Those of a flow are its exact ones; its
 /// generator's go to a second file.
 fn generated(args: &Args, vera: &Vera) -> Result<()> {
-    let refused = [
-        ("--steps", args.steps.is_some(), "its generator runs no chain"),
-        ("--chain", args.chain, "its generator runs no chain"),
-        ("--inpaint", args.inpaint.is_some(), "its generator cannot be told what is known"),
-    ];
-    if let Some((option, _, reason)) = refused.iter().find(|(_, given, _)| *given) {
-        return Err(Error::Usage(format!("{option}: this model is one of vera, {reason}")));
-    }
+    refuse_chains(args, "vera")?;
     let (n, seed) = (args.n.unwrap_or(64), Seed::new(args.seed).child("generate"));
     let generated = vera.generated(n, seed.child("generator"))?;
     match vera.exact(n, seed)? {
@@ -120,6 +118,21 @@ fn generated(args: &Args, vera: &Vera) -> Result<()> {
             print(&second.display().to_string());
             Ok(())
         }
+    }
+}
+
+/// Refuses what a generator cannot do.
+fn refuse_chains(args: &Args, method: &str) -> Result<()> {
+    let refused = [
+        ("--steps", args.steps.is_some(), "its generator runs no chain"),
+        ("--chain", args.chain, "its generator runs no chain"),
+        ("--inpaint", args.inpaint.is_some(), "its generator cannot be told what is known"),
+    ];
+    match refused.iter().find(|(_, given, _)| *given) {
+        Some((option, _, reason)) => {
+            Err(Error::Usage(format!("{option}: this model is one of {method}, {reason}")))
+        }
+        None => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -36,8 +36,9 @@ pub(crate) struct Cell<'a, R> {
     pub(crate) work: Work<'a, R>,
 }
 
-/// How a cell tells of its progress.
+/// How a cell tells of its progress, and where it may keep what it needs to go on.
 pub(crate) struct Ticker {
+    dir: PathBuf,
     sender: Sender<Tick>,
     cell: usize,
     told: AtomicUsize,
@@ -50,6 +51,12 @@ struct Tick {
 }
 
 impl Ticker {
+    /// The folder of the cell, which need not exist yet. With `--resume` it is as an earlier command left
+    /// it, else empty.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// `update` updates are done.
     pub(crate) fn at(&self, update: usize, values: &[(&'static str, f64)]) {
         let more = update.saturating_sub(self.told.swap(update, Ordering::Relaxed));
@@ -145,7 +152,8 @@ impl<R: Serialize + DeserializeOwned + Send> Shared<'_, '_, R> {
                 return;
             }
             let told = AtomicUsize::new(0);
-            let ticker = Ticker { sender: sender.clone(), cell: index, told };
+            let dir = self.dirs[index].clone();
+            let ticker = Ticker { dir, sender: sender.clone(), cell: index, told };
             let outcome = self.one(cell, &self.dirs[index], &ticker);
             ticker.at(cell.updates, &[]);
             match outcome {
@@ -163,7 +171,7 @@ impl<R: Serialize + DeserializeOwned + Send> Shared<'_, '_, R> {
         }
     }
 
-    fn one(&self, cell: &Cell<'_, R>, dir: &std::path::Path, ticker: &Ticker) -> Result<R> {
+    fn one(&self, cell: &Cell<'_, R>, dir: &Path, ticker: &Ticker) -> Result<R> {
         let done = dir.join(DONE_FILE);
         if done.is_file() {
             return read_json(&done);

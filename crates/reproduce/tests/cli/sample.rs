@@ -147,7 +147,11 @@ fn a_model_that_cannot_be_opened_is_named_with_its_field() {
     save_model(&model, [1, 28, 28]);
     let config = fs::read_to_string(model.join("config.json")).unwrap();
     for (from, to, parts) in [
-        ("\"infusion\"", "\"nvae\"", ["field `method`", "`nvae`", "walkback, vera, vaebm"]),
+        (
+            "\"infusion\"",
+            "\"nvae\"",
+            ["field `method`", "`nvae`", "walkback, variational-annealing, vera, vaebm"],
+        ),
         ("\"steps\": 3", "\"steps\": \"x\"", ["config.json", "network.network.steps", "string"]),
         ("\"steps\": 3", "\"steps\": 0", ["steps", "at least 1", "field"]),
         ("\"format_version\": 1", "\"format_version\": 9", ["format_version", "newer", "9"]),

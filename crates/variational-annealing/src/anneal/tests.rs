@@ -155,3 +155,58 @@ fn configurations_are_written_by_kind() {
     assert_eq!(text, want);
     assert_eq!(serde_json::from_str::<Annealing>(&text).unwrap(), annealing);
 }
+
+/// `[E log q, E log mu]` of `q = N(a, r^2)`, `mu = N(0, s^2)` by the trapezoid rule.
+fn moments([a, r, s]: [f64; 3]) -> [f64; 2] {
+    let log_normal =
+        |x: f64, m: f64, v: f64| -0.5 * ((std::f64::consts::TAU * v).ln() + (x - m) * (x - m) / v);
+    let (n, reach) = (4000, 12.0 * r);
+    let h = 2.0 * reach / f64::from(n);
+    let mut sums = [0.0; 2];
+    for i in 0..=n {
+        let x = a - reach + h * f64::from(i);
+        let log_q = log_normal(x, a, r * r);
+        sums[0] += h * log_q.exp() * log_q;
+        sums[1] += h * log_q.exp() * log_normal(x, 0.0, s * s);
+    }
+    sums
+}
+
+#[test]
+fn the_three_forms_of_the_free_energy_agree_and_are_least_at_the_tempered_law() {
+    let s = 1.3;
+    for beta in [0.5, 1.0, 2.0] {
+        let [likelihood, entropy] =
+            [Reg::Likelihood, Reg::Entropy].map(|r| r.lambda(beta).unwrap());
+        let free = |a: f64, r: f64| {
+            // beta E[psi] + E[log rho].
+            let [log_q, log_mu] = moments([a, r, s]);
+            log_q - beta * log_mu
+        };
+        for (a, r) in [(0.3, 0.7), (-1.0, 1.3), (0.0, 2.0)] {
+            let [log_q, log_mu] = moments([a, r, s]);
+            let kl = log_q - log_mu;
+            let want = free(a, r);
+            // KL - lambda E log mu, and (KL + lambda S) beta with S the negative entropy.
+            close(kl - likelihood * log_mu, want, 1e-9);
+            close((kl + entropy * log_q) * beta, want, 1e-9);
+            for (reg, lambda, scale) in
+                [(Reg::Likelihood, likelihood, 1.0), (Reg::Entropy, entropy, beta)]
+            {
+                let Weights { c_q, c_u } = reg.weights(lambda).unwrap();
+                close(scale * (c_q * log_q - c_u * log_mu), want, 1e-9);
+            }
+            // The closed forms.
+            let tau = std::f64::consts::TAU;
+            close(log_q, -0.5 * (tau * r * r).ln() - 0.5, 1e-9);
+            close(log_mu, -0.5 * (tau * s * s).ln() - (a * a + r * r) / (2.0 * s * s), 1e-9);
+        }
+        // More entropy is rewarded by a positive weight: the least value is at r^2 = s^2 / beta.
+        let r = s / beta.sqrt();
+        let h = 1e-4;
+        close((free(h, r) - free(-h, r)) / (2.0 * h), 0.0, 1e-6);
+        close((free(0.0, r + h) - free(0.0, r - h)) / (2.0 * h), 0.0, 1e-6);
+        assert!(free(0.1, r) > free(0.0, r) && free(0.0, 1.1 * r) > free(0.0, r));
+        assert!(free(0.0, 0.9 * r) > free(0.0, r));
+    }
+}

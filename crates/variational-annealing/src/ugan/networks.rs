@@ -2,43 +2,10 @@
 
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
-use chains_core::{
-    Error, Noise, Result,
-    nn::{Linear, LinearInit},
-    ops,
-};
+use chains_core::{Error, Noise, Result, ops};
 
 use super::UganConfig;
-
-/// Dense layers with a leaky ReLU between them.
-#[derive(Clone, Debug)]
-struct Mlp {
-    layers: Vec<Linear>,
-    slope: f64,
-}
-
-impl Mlp {
-    /// Glorot uniform, biases from zero.
-    fn new(widths: &[usize], slope: f64, vb: &VarBuilder<'_>) -> Result<Self> {
-        let layer = |(i, pair): (usize, &[usize])| {
-            let vb = vb.pp("layers").pp(i);
-            Linear::new(pair[0], pair[1], true, LinearInit::GlorotUniform, vb)
-        };
-        let layers = widths.windows(2).enumerate().map(layer).collect::<Result<_>>()?;
-        Ok(Self { layers, slope })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut h = x.clone();
-        for (i, layer) in self.layers.iter().enumerate() {
-            h = layer.forward(&h)?;
-            if i + 1 < self.layers.len() {
-                h = ops::leaky_relu(&h, self.slope)?;
-            }
-        }
-        Ok(h)
-    }
-}
+use crate::mlp::Mlp;
 
 /// `(b, c)` before `(b, d)`, if there is a context.
 fn behind(context: Option<&Tensor>, c: usize, x: &Tensor) -> Result<Tensor> {

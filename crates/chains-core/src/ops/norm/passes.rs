@@ -180,6 +180,11 @@ impl Passes<'_> {
                 #[inline(always)]
                 |y| if y < 0.0 { 0.0 } else { y },
             ),
+            NormActivation::LeakyRelu(slope) => self.activated(
+                xs,
+                #[inline(always)]
+                move |y| if y > 0.0 { y } else { slope * y },
+            ),
             NormActivation::Swish => self.activated(xs, silu_value),
         }
     }
@@ -242,6 +247,13 @@ impl Passes<'_> {
                 input,
                 #[inline(always)]
                 |y, g| if y <= 0.0 { 0.0 } else { g },
+            ),
+            NormActivation::LeakyRelu(slope) => self.gradients::<false>(
+                xs,
+                grads,
+                input,
+                #[inline(always)]
+                move |y, g| if y > 0.0 { g } else { slope * g },
             ),
             NormActivation::Swish => self.gradients::<true>(
                 xs,

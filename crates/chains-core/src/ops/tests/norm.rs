@@ -37,7 +37,8 @@ const SHAPES: [&[usize]; 11] = [
 
 /// All variants.
 fn variants() -> impl Iterator<Item = NormOptions> {
-    let activations = [NormActivation::None, NormActivation::Relu, NormActivation::Swish];
+    let leaky = NormActivation::LeakyRelu(0.2);
+    let activations = [NormActivation::None, NormActivation::Relu, leaky, NormActivation::Swish];
     let both = move |batch| activations.map(|activation| NormOptions { batch, activation });
     [false, true].into_iter().flat_map(both)
 }

@@ -3,6 +3,7 @@
 mod model;
 mod pair;
 mod vaebm;
+mod variational_annealing;
 mod vera;
 
 use std::path::PathBuf;

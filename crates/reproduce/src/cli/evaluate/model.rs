@@ -98,6 +98,10 @@ pub(super) fn run(model: &str, args: &Args) -> Result<u8> {
             on_its_own(args)?;
             super::vaebm::run(&model, args, &request)
         }
+        Opened::Gan(model) => {
+            on_its_own(args)?;
+            super::variational_annealing::run(&model, args, &request)
+        }
         Opened::Chain(model) => {
             on_its_own(args)?;
             let metrics = measure(args, &request, &model)?;

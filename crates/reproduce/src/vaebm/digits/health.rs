@@ -58,6 +58,14 @@ pub(crate) fn checks(run: &mut Run<'_>, name: &str, curve: &[EnergyEpoch], drawn
             fall > 0.0,
             format!("by {} nats", format_number(fall)),
         ));
+        // Where an energy runs away, its gradients take chains over before anything overflows.
+        let drifts = curve.iter().map(|point| point.mean("drift_to_noise"));
+        let most = drifts.fold(0.0, f64::max);
+        run.check(Check::new(
+            format!("gradients move training chains of `{name}` no farther than noise does"),
+            most < 1.0,
+            format!("{most:.2} times as far at most"),
+        ));
     }
 }
 

@@ -75,12 +75,13 @@ fn describe(run: &mut Run<'_>, set: Photographs, settings: &PhotographSettings) 
     };
     run.paragraph(format!(
         "{}: {} images, half of them mirrored, levels / 255; {size}. The energy is trained by {} updates \
-         of {} images and as many chains of {} steps of {}, {} potential. Pictures are the decoder's \
-         means, clamped.",
+         of {} images at rate {}, and as many chains of {} steps of {}, {} potential. Pictures are the \
+         decoder's means, clamped.",
         set.collection().description(),
         settings.train_images,
         settings.updates,
         train.batch_size,
+        train.learning_rate,
         train.chains.steps,
         train.chains.step_size,
         train.potential,

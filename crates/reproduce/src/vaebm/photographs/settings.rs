@@ -90,7 +90,6 @@ impl PhotographSettings {
             energy: narrowed(published.energy, if quick { NARROWER } else { 64 }),
             energy_training: EnergyTrainConfig {
                 batch_size: if quick { (32 / fewer).max(4) } else { 2 },
-                learning_rate: 1e-4,
                 chains: ChainConfig { steps: scale.pick(2, 10, 10), step_size: 3e-4 },
                 test_steps: scale.pick(4, 16, 16),
                 replay: None,

@@ -14,7 +14,7 @@ use super::digits::{
     base::{base, product},
     data::{Digits, SIDE, unframed},
     energy::train_energy,
-    health::curves,
+    health::{checks, curves},
     samples::{draw, means},
 };
 use crate::{
@@ -22,12 +22,11 @@ use crate::{
     data::{self, usage},
     digits::{self, Judge},
     error::{Error, Result},
-    limits::finite_check,
     metrics::stacked::{CELLS, cell_counts, cells, check_real, coverage},
     registry::Experiment,
     report::{Align, Table, format_number},
     request::Scale,
-    results::{Check, Metric},
+    results::Metric,
     run::Run,
     run_dir::settings_table,
     sheet::Sheet,
@@ -114,9 +113,6 @@ fn run(run: &mut Run<'_>) -> Result<()> {
     let trained = train_energy(run, &sets.examples, names, &recipe, "train-energy")?;
     run.paragraph(took(trained.updates, trained.seconds));
     curves(run, "vaebm", &trained.curve)?;
-    let followed: Vec<f64> =
-        trained.curve.iter().flat_map(|point| point.means.iter().copied()).collect();
-    finite_check(run, "energies and chains", &followed);
     let model = product(run, &base, trained.last(&run.request.device)?, &recipe)?;
     model.save(&run.dir().checkpoints().join("model"))?;
     let seed = run.request.stream().child("generate");
@@ -124,11 +120,7 @@ fn run(run: &mut Run<'_>) -> Result<()> {
     let plain = means(&decoder, settings.samples, seed, run.observer()?)?;
     let chains = model.config().chains;
     let drawn = draw(&model, settings.samples, chains, seed, run.observer()?)?;
-    run.check(Check::new(
-        "no sample is lost",
-        drawn.health.non_finite == 0,
-        format!("{} are not finite", drawn.health.non_finite),
-    ));
+    checks(run, "vaebm", &trained.curve, &drawn.health);
     let fall = drawn.health.energy_start - drawn.health.energy_end;
     run.metric(Metric::new("energy_fall", fall, "nats"));
     run.metric(Metric::new("drift_to_noise", drawn.health.drift_to_noise, ""));
@@ -158,8 +150,8 @@ fn describe(run: &mut Run<'_>, settings: &StackedSettings) {
     let (autoencoder, energy) = (&settings.autoencoder_training, &settings.energy_training);
     let short = match run.request.scale {
         Scale::Quick => {
-            " Everything is shortened to minutes; at `paper` there are 20,000 images, 8 epochs, 200 updates \
-             and 5,000 samples."
+            " Everything is shortened to minutes; at `paper` there are 20,000 images, 16 epochs, 120 \
+             updates and 5,000 samples."
         }
         _ => "",
     };

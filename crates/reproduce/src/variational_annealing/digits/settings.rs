@@ -1,0 +1,147 @@
+//! What the grid is set by.
+
+use serde::{Deserialize, Serialize};
+use variational_annealing::{AnnealTerm, GanConfig, Objective, Schedule, TrainConfig};
+
+use super::cell::GanCell;
+use crate::{
+    error::Result,
+    limits::{at_least, bad},
+    request::Request,
+    seeds::seeds,
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct GridSettings {
+    /// Rows of the grid.
+    pub(super) objectives: Vec<Objective>,
+    /// Columns of the grid, of [`TERMS`].
+    pub(super) terms: Vec<String>,
+    /// Also the Wasserstein GAN whose denoiser never learns, as in the released script.
+    pub(super) untrained_denoiser: bool,
+    /// Seeds, from the root seed on.
+    pub(super) seeds: usize,
+    /// The first images of the training file.
+    pub(super) train_images: usize,
+    /// Iterations of every training.
+    pub(super) iterations: usize,
+    /// Images in a step.
+    pub(super) batch_size: usize,
+    /// Rate of all optimisers.
+    pub(super) learning_rate: f64,
+    /// Iterations without a weight at the beginning.
+    pub(super) denoiser_warm_up: usize,
+    /// Samples that are scored, and test digits that they are compared with.
+    pub(super) samples: usize,
+    /// Samples on a sheet.
+    pub(super) shown: usize,
+}
+
+/// Names of the columns.
+pub(super) const TERMS: [&str; 6] = ["none", "dfm", "linear+1", "linear-1", "sine", "zigzag"];
+
+/// Term and schedule of a column.
+fn term(name: &str, iterations: usize) -> Option<(AnnealTerm, Schedule)> {
+    let score = |schedule| (AnnealTerm::Score, schedule);
+    Some(match name {
+        "none" => (AnnealTerm::Off, Schedule::none()),
+        "dfm" => (AnnealTerm::Dfm, Schedule::constant(0.06)),
+        "linear+1" => score(Schedule::linear(1.0)),
+        "linear-1" => score(Schedule::linear(-1.0)),
+        "sine" => score(Schedule::sine(1.0)),
+        // Five cycles.
+        "zigzag" => score(Schedule::zigzag(1.0, (iterations / 10).max(1))),
+        _ => return None,
+    })
+}
+
+impl GridSettings {
+    pub(super) fn resolve(request: &Request) -> Result<Self> {
+        let scale = request.scale;
+        let names = TERMS.map(str::to_owned).to_vec();
+        let settings: Self = request.settings(&Self {
+            objectives: match scale.pick(false, true, true) {
+                true => vec![Objective::Jsd, Objective::Rkl, Objective::WGanGp],
+                false => vec![Objective::Jsd, Objective::WGanGp],
+            },
+            terms: scale.pick(names[..3].to_vec(), names.clone(), names),
+            untrained_denoiser: scale.pick(false, true, true),
+            seeds: scale.pick(1, 2, 2),
+            train_images: scale.pick(200, 9_000, 9_000),
+            iterations: scale.pick(2, 300, 3_000),
+            batch_size: scale.pick(16, 64, 64),
+            learning_rate: 2e-4,
+            denoiser_warm_up: scale.pick(1, 30, 100),
+            samples: scale.pick(20, 1_000, 1_000),
+            shown: scale.pick(10, 40, 100),
+        })?;
+        at_least(&[
+            ("seeds", settings.seeds, 1),
+            ("iterations", settings.iterations, 1),
+            ("batch_size", settings.batch_size, 2),
+            ("train_images", settings.train_images, settings.batch_size),
+            ("samples", settings.samples, 10),
+            ("shown", settings.shown, 1),
+        ])?;
+        if let Some(name) = settings.terms.iter().find(|name| term(name, 1).is_none()) {
+            return bad("terms", &format!("`{name}` is none of {}", TERMS.join(", ")));
+        }
+        if settings.shown > settings.samples {
+            return bad("shown", "must not be above samples");
+        }
+        for cell in settings.cells(request) {
+            cell.train.validate()?;
+        }
+        Ok(settings)
+    }
+
+    fn train(&self, objective: Objective, (term, schedule): (AnnealTerm, Schedule)) -> TrainConfig {
+        let config = TrainConfig::mnist(objective).annealed(term, schedule);
+        TrainConfig {
+            iterations: self.iterations,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            denoiser_warm_up: self.denoiser_warm_up,
+            ..config
+        }
+    }
+
+    /// All trainings, the seed varying fastest, then the untrained generators.
+    pub(super) fn cells(&self, request: &Request) -> Vec<GanCell> {
+        let seeds = seeds(request.seed, self.seeds);
+        let mut all = Vec::new();
+        let mut add = |name: &str, train: &TrainConfig, iterations| {
+            let networks = match train.objective {
+                Objective::WGanGp => GanConfig::mnist().without_critic_norm(),
+                _ => GanConfig::mnist(),
+            };
+            all.extend(seeds.iter().map(|seed| GanCell {
+                term: name.to_owned(),
+                networks: networks.clone(),
+                train: train.clone(),
+                seed: *seed,
+                iterations,
+                samples: self.samples,
+                shown: self.shown,
+            }));
+        };
+        for objective in &self.objectives {
+            for name in &self.terms {
+                if let Some(term) = term(name, self.iterations) {
+                    add(name, &self.train(*objective, term), self.iterations);
+                }
+            }
+        }
+        if self.untrained_denoiser
+            && let Some(term) = term("linear-1", self.iterations)
+        {
+            let train = self.train(Objective::WGanGp, term);
+            let train = TrainConfig { train_denoiser: false, ..train };
+            add("linear-1, untrained denoiser", &train, self.iterations);
+        }
+        if let Some(term) = term("none", self.iterations) {
+            add("untrained generator", &self.train(Objective::Jsd, term), 0);
+        }
+        all
+    }
+}
