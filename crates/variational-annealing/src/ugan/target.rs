@@ -50,14 +50,14 @@ impl<E: Energy + ?Sized> Target for E {
 ///
 /// # Example
 /// ```
-/// use candle_core::Device;
+/// use candle_core::{Device, Tensor};
 /// use chains_core::Seed;
 /// use variational_annealing::{
 ///     Schedule,
 ///     ugan::{LogDensityFn, TrainState, Ugan, UganConfig, UganTraining, update},
 /// };
 /// // A ring of radius 2, in plain tensor operations.
-/// let ring = LogDensityFn(|x| {
+/// let ring = LogDensityFn(|x: &Tensor| {
 ///     let radius = (x.sqr()?.sum(1)? + 1e-6)?.sqrt()?;
 ///     Ok(((radius - 2.0)?.sqr()? * -4.0)?)
 /// });
