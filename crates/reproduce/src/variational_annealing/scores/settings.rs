@@ -34,7 +34,8 @@ impl ScoreSettings {
             updates: scale.pick(50, 5_000, 40_000),
             batch_size: scale.pick(64, 4_096, 4_096),
             rate: 2e-3,
-            step_size: 0.01,
+            // Steps of the untrained denoiser's residual score would run away.
+            step_size: scale.pick(1e-4, 0.01, 0.01),
             steps: scale.pick(20, 1_000, 1_000),
             chains: scale.pick(100, 2_000, 2_000),
         })?;
