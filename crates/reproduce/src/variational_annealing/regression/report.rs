@@ -62,6 +62,15 @@ fn words(run: &mut Run<'_>, settings: &RegressionSettings) {
         settings.svgd_steps,
         h = settings.hidden,
     ));
+    let heat = match settings.linear > 0.0 {
+        true => format!("U-GAN is heated, from a weight of {} on a line to zero.", settings.linear),
+        false => {
+            "U-GAN is not annealed: the heated posterior lies at low precisions, from where a \
+                  generator of 62 dimensions did not come back (Sonar, weight 1)."
+                .into()
+        }
+    };
+    run.paragraph(heat);
 }
 
 /// A number of a method on every split.
@@ -161,8 +170,8 @@ fn checks(run: &mut Run<'_>, set: Set, group: &[Fitted]) {
             let apart = paired(group, i, f);
             let worst = apart.iter().map(|d| d.abs()).fold(0.0, f64::max);
             run.check(Check::new(
-                format!("{}: {what} of {name} within {limit} of HMC", set.name),
-                mean(&apart).abs() <= limit,
+                format!("{}: {what} of {name} within {limit} of HMC on every split", set.name),
+                worst <= limit,
                 format!("mean difference {:.4}, largest {worst:.4}", mean(&apart)),
             ));
         }
