@@ -45,6 +45,8 @@ fn write(
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::High);
+    // Flat colours repeat exactly, which filtered rows do not.
+    encoder.set_filter(png::Filter::NoFilter);
     encoder.set_animated(count, 0)?;
     encoder.set_frame_delay(1, per_second)?;
     let mut writer = encoder.write_header()?;

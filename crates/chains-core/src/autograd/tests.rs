@@ -1,5 +1,7 @@
 //! Gradients on a tape against those of candle's graph.
 
+use std::slice::from_ref;
+
 use candle_core::{D, DType};
 
 use super::*;
@@ -169,7 +171,7 @@ fn losses_that_share_a_pass_are_differentiated_in_their_own_variables() -> Resul
             let wide = ops::reshape(&h, (2, 12))?;
             Ok(vec![ops::sigmoid(&wide)?.sum_all()?, (ops::exp(&(&h * 0.3)?)? + &h)?.sum_all()?])
         };
-        let wanted: [&[Var]; 2] = [&[x.clone()], &[w.clone(), b.clone()]];
+        let wanted: [&[Var]; 2] = [from_ref(&x), &[w.clone(), b.clone()]];
         let got = values_and_gradients(losses, &wanted)?;
         let graph = losses()?;
         for ((value, grads), (graph, wanted)) in got.iter().zip(graph.iter().zip(wanted)) {
@@ -181,7 +183,7 @@ fn losses_that_share_a_pass_are_differentiated_in_their_own_variables() -> Resul
                 assert_close("gradient", &got, &want, 1e-6);
             }
         }
-        let one: [&[Var]; 1] = [&[x.clone()]];
+        let one: [&[Var]; 1] = [from_ref(&x)];
         assert!(values_and_gradients(losses, &one).is_err());
     }
     Ok(())
@@ -217,7 +219,7 @@ fn nothing_is_computed_for_variables_that_are_not_wanted() -> Result<()> {
         let parts = [&x, &y].map(|v| apply1(Noting(asked.clone()), v).unwrap());
         Ok(vec![ops::add(&parts[0], &parts[1])?.sum_all()?])
     };
-    let one: [&[Var]; 1] = [&[x.clone()]];
+    let one: [&[Var]; 1] = [from_ref(&x)];
     let got = values_and_gradients(loss, &one)?;
     assert_eq!(values(got[0].1.get(&x).unwrap()), [2.0; 3]);
     assert_eq!(*asked.lock().unwrap(), [true], "the way to the other variable was taken");

@@ -57,7 +57,7 @@ fn run(run: &mut Run<'_>) -> Result<()> {
     report::sheets(run, &all)?;
     report::table(run, &settings, &shared, &all)?;
     if run.request.scale != Scale::Smoke {
-        report::checks(run, &all);
+        report::checks(run, &settings, &all);
     }
     Ok(())
 }

@@ -31,12 +31,13 @@ impl ScoreSettings {
         let settings: Self = request.settings(&Self {
             sigma: 0.2,
             hidden: scale.pick(vec![16], vec![128; 3], vec![256; 3]),
-            updates: scale.pick(50, 10_000, 40_000),
-            batch_size: scale.pick(64, 512, 512),
-            rate: 1e-3,
-            step_size: 0.01,
+            updates: scale.pick(50, 5_000, 40_000),
+            batch_size: scale.pick(64, 4_096, 4_096),
+            rate: 2e-3,
+            // Steps of the untrained denoiser's residual score would run away.
+            step_size: scale.pick(1e-4, 0.01, 0.01),
             steps: scale.pick(20, 1_000, 1_000),
-            chains: scale.pick(100, 1_000, 1_000),
+            chains: scale.pick(100, 2_000, 2_000),
         })?;
         positive("sigma", settings.sigma)?;
         positive("rate", settings.rate)?;
