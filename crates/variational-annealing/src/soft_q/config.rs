@@ -175,8 +175,9 @@ impl PolicyConfig {
         let flow = MafConfig { blocks, hidden: flow.to_vec(), ..whole.flow.clone() };
         let (generator, critic) = (hidden.to_vec(), hidden.to_vec());
         let networks = UganConfig { generator, critic, flow, ..whole };
-        // The learner's annealing goes by its own clock.
-        let training = UganTraining::policy(1);
+        // The learner's annealing goes by its own clock. A Gaussian beside the flow would be that of the
+        // samples of all states, not of each; the trainings that were measured did without one.
+        let training = UganTraining { defence: None, ..UganTraining::policy(1) };
         Self::Ugan(Box::new(UganPolicyConfig { networks, training }))
     }
 
