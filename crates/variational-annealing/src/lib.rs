@@ -80,3 +80,7 @@ pub use model::{
 pub use objective::{AnnealTerm, Objective};
 pub use score::{ScoreModel, dae_score, langevin, residual_score};
 pub use train::{DIVERGED, Losses, Terms, TrainState, Turn, losses, update};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
