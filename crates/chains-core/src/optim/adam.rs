@@ -144,7 +144,7 @@ impl Adam {
     /// prefix `adam.` are not looked at.
     ///
     /// # Errors
-    /// [`Error::Config`] for a moment without its parameter, partner or shape.
+    /// [`crate::Error::Config`] for a moment without its parameter, partner or shape.
     pub fn restore(
         config: AdamConfig,
         steps: u64,

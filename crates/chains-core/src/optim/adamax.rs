@@ -91,7 +91,7 @@ impl Adamax {
     /// prefix `adamax.` are not looked at.
     ///
     /// # Errors
-    /// [`Error::Config`] for a moment without its parameter, partner or shape.
+    /// [`crate::Error::Config`] for a moment without its parameter, partner or shape.
     pub fn restore(
         config: AdamaxConfig,
         steps: u64,
