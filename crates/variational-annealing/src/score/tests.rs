@@ -147,9 +147,9 @@ fn a_trained_denoiser_regresses_to_the_closed_form() {
     };
     let [slope, offset] = fit(&values(&model.denoise(&y).unwrap()));
     close(slope, s * s / total, 0.02 * s * s / total);
-    close(offset, sigma * sigma * m / total, 0.02);
+    close(offset, sigma * sigma * m / total, 0.02 * sigma * sigma * m / total);
     let [slope, _] = fit(&values(&model.score(&y).unwrap()));
-    close(slope, -1.0 / total, 0.03 / total);
+    close(slope, -1.0 / total, 0.02 / total);
     assert!((slope + 1.0 / (s * s)).abs() > 0.2, "not the score of the data themselves");
     assert!(model.residual(&y).unwrap().dims() == y.dims());
 }

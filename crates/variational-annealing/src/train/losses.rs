@@ -59,6 +59,7 @@ impl Terms {
             Turn::All => {}
             Turn::Critic => {
                 (self.generator, self.annealing) = (before.generator, before.annealing);
+                self.lambda = before.lambda;
             }
             Turn::Generator => {
                 (self.critic, self.denoiser) = (before.critic, before.denoiser);
@@ -169,7 +170,7 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// The losses whose turn it is: critic, generator, denoiser.
     fn values(&mut self, x: &Tensor, noise: &mut dyn Noise) -> Result<Vec<Tensor>> {
-        let b = x.dims()[0];
+        let b = x.dim(0)?;
         let objective = self.config.objective;
         let real = match self.turn {
             Turn::Generator => None,

@@ -293,13 +293,22 @@ fn turn(tile: &[f32], rows: usize, lanes: usize, out: &mut [f32]) {
 
 /// Adds transposed partial sums, rows padded to `row` values, to `(o, depth)`.
 fn collect(sums: &[f32], [o, row, depth]: [usize; 3]) -> Vec<f32> {
-    const ROWS: usize = 16;
+    const SIDE: usize = 16;
     let mut out = vec![0.0; o * depth];
-    out.par_chunks_mut(ROWS * depth).enumerate().for_each(|(block, out)| {
-        for part in sums.chunks_exact(depth * row) {
-            for (k, values) in part.chunks_exact(row).enumerate() {
-                let values = &values[block * ROWS..(block + 1) * ROWS];
-                out[k..].iter_mut().step_by(depth).zip(values).for_each(|(y, x)| *y += x);
+    out.par_chunks_mut(SIDE * depth).enumerate().for_each(|(block, out)| {
+        // By tiles: rows that are a power of two apart share their place in the cache.
+        for k in (0..depth).step_by(SIDE) {
+            let mut tile = [[0.0; SIDE]; SIDE];
+            for part in sums.chunks_exact(depth * row) {
+                let values = part[k * row..].chunks_exact(row);
+                for (line, values) in tile.iter_mut().zip(values) {
+                    let values = &values[block * SIDE..(block + 1) * SIDE];
+                    line.iter_mut().zip(values).for_each(|(y, x)| *y += x);
+                }
+            }
+            for (i, out) in out.chunks_exact_mut(depth).enumerate() {
+                let out = out[k..].iter_mut();
+                out.zip(&tile).for_each(|(y, line)| *y = line[i]);
             }
         }
     });
@@ -309,6 +318,7 @@ fn collect(sums: &[f32], [o, row, depth]: [usize; 3]) -> Vec<f32> {
 /// The weight `(o, c, taps)` transposed: for every `part` channels a row for each of their taps in
 /// the order of [`Patches::spaced`].
 fn turned(weight: &[f32], [o, c, taps]: [usize; 3], part: usize, patches: &Patches) -> Vec<f32> {
+    const MAPS: usize = 8;
     let mut rows = vec![0; c * taps];
     let mut next = 0;
     for channels in panels(c, part) {
@@ -318,8 +328,13 @@ fn turned(weight: &[f32], [o, c, taps]: [usize; 3], part: usize, patches: &Patch
         }
     }
     let mut out = vec![0.0; weight.len()];
-    for (i, map) in weight.chunks_exact(c * taps).enumerate() {
-        map.iter().zip(&rows).for_each(|(value, row)| out[row * o + i] = *value);
+    // A few maps at once: neighbours in a row, and not more than the cache has room for.
+    for (block, maps) in weight.chunks(MAPS * c * taps).enumerate() {
+        for (k, row) in rows.iter().enumerate() {
+            let to = &mut out[row * o + block * MAPS..];
+            let values = maps[k..].iter().step_by(c * taps);
+            to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
+        }
     }
     out
 }

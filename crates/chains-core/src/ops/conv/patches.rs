@@ -147,7 +147,13 @@ impl Patches {
                 let from = &image[(y + i * stride) * w + x..(y + i * stride + 1) * w];
                 match stride {
                     1 => copy(line, from),
-                    2 => line.iter_mut().zip(from.chunks(2)).for_each(|(a, b)| *a = b[0]),
+                    2 => {
+                        let pairs = from.chunks_exact(2);
+                        let last = pairs.remainder().first();
+                        let (whole, rest) = line.split_at_mut(pairs.len().min(line.len()));
+                        whole.iter_mut().zip(pairs).for_each(|(a, b)| *a = b[0]);
+                        rest.iter_mut().zip(last).for_each(|(a, b)| *a = *b);
+                    }
                     _ => {
                         line.iter_mut().zip(from.iter().step_by(stride)).for_each(|(a, b)| *a = *b)
                     }

@@ -137,6 +137,12 @@ pub(super) fn table(
         }
     }
     run.table(table);
+    pace(run, settings, all);
+    Ok(())
+}
+
+/// What the numbers are means of, and what the full size takes.
+fn pace(run: &mut Run<'_>, settings: &GridSettings, all: &[(&GanCell, &Outcome)]) {
     let seeds = settings.seeds;
     let trained = || all.iter().filter(|(cell, _)| cell.iterations > 0);
     let (spent, iterations) = trained().fold((0.0, 0), |(seconds, iterations), (cell, outcome)| {
@@ -147,9 +153,8 @@ pub(super) fn table(
         "At the pace of this run {FULL} iterations of a cell take {full:.1} minutes of a thread on average. \
          Means over {seeds} seeds, of the distance every seed in brackets. The last column is the time of \
          a cell on one thread while others run. The term's effect is reported, not judged: its weights \
-         are within 0.2 % of no annealing in the mathematical sense, and seeds differ by as much as columns."
+         are within 0.2 % of no annealing in the mathematical sense."
     ));
-    Ok(())
 }
 
 /// The gates of the full size; shorter trainings are only on their way there.
@@ -165,8 +170,10 @@ pub(super) fn checks(run: &mut Run<'_>, settings: &GridSettings, all: &[(&GanCel
     };
     let worst = trained().map(ratio).max_by(|a, b| a.0.total_cmp(&b.0));
     if let Some((worst, label)) = worst {
-        let name = format!("mnist-fid of every run over that of its untrained generator ({label})");
-        let most = if settings.iterations < FULL { SHORT } else { 0.2 };
+        let (most, size) =
+            if settings.iterations < FULL { (SHORT, ", shortened training") } else { (0.2, "") };
+        let name =
+            format!("mnist-fid of every run over that of its untrained generator ({label}{size})");
         run.check(Check::at_most(name, worst, most));
     }
     if settings.iterations < FULL {

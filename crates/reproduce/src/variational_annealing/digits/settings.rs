@@ -17,7 +17,7 @@ pub(super) struct GridSettings {
     pub(super) objectives: Vec<Objective>,
     /// Columns of the grid, of [`TERMS`].
     pub(super) terms: Vec<String>,
-    /// Also the Wasserstein GAN whose denoiser never learns, as in the released script.
+    /// Also the Wasserstein GAN whose denoiser never learns: the released script never steps it.
     pub(super) untrained_denoiser: bool,
     /// Seeds, from the root seed on.
     pub(super) seeds: usize,

@@ -14,6 +14,7 @@ use crate::{
     images::Cut,
     limits::finite_check,
     plots::{Plot, Series},
+    report::format_number,
     request::Scale,
     results::{Check, Metric, write_json},
     run::Run,
@@ -124,11 +125,12 @@ fn judge(
         run.metric(Metric::new(format!("{name}_loss"), value, "").n(settings.follow_every));
     }
     if run.request.scale != Scale::Smoke
-        && let (Some(first), Some(last)) = (curve.first(), last)
+        && let [first, .., last] = curve
         && last.mean("denoiser") > 0.0
     {
-        let name = "the denoiser's loss falls";
-        run.check(Check::at_most(name, last.mean("denoiser"), first.mean("denoiser")));
+        let [first, last] = [first, last].map(|point| point.mean("denoiser"));
+        let detail = format!("{} after {}", format_number(last), format_number(first));
+        run.check(Check::new("the denoiser's loss falls", last < first, detail));
     }
     Ok(())
 }

@@ -72,7 +72,9 @@ pub(super) fn cell<'a>(
         let job = Job { settings, train, test, seed, device };
         let posterior = LogisticPosterior::new(&job.train.inputs, &job.train.labels)?;
         let (hmc, acceptance) = job.hmc(&posterior)?;
-        let outcomes = vec![hmc, job.ugan(&posterior, ticker)?, job.svgd(&posterior)?, job.map()?];
+        let there =
+            LogisticPosterior::new(&job.train.inputs.to_device(device)?, &job.train.labels)?;
+        let outcomes = vec![hmc, job.ugan(&there, ticker)?, job.svgd(&posterior)?, job.map()?];
         Ok(Fitted { outcomes, acceptance })
     };
     // Other sets and other numbers of splits do not change the result.

@@ -44,7 +44,7 @@ pub(super) const SCORE_ESTIMATORS: Experiment = Experiment {
 const TICK: usize = 250;
 /// Bandwidth of the discrepancy.
 const BANDWIDTH: f64 = 1.0;
-/// Twice what the discrepancy of two exact sets of a thousand points stays below.
+/// Twice what the discrepancy of two exact sets of two thousand points stays below.
 const FLOOR: f64 = 0.003;
 
 /// The ends of chains, or exact samples.

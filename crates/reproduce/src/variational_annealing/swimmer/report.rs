@@ -69,6 +69,9 @@ pub(super) fn report(
         })
         .collect();
     finite_check(run, "returns", &all);
+    let broken = |policy: &&Policy| policy.trained.iter().any(|learned| learned.diverged.is_some());
+    let broken: Vec<&str> = policies.iter().filter(broken).map(|p| p.name.as_str()).collect();
+    run.check(Check::new("no learner broke off", broken.is_empty(), broken.join(", ")));
     Ok(())
 }
 
@@ -93,7 +96,7 @@ fn words(settings: &SwimmerSettings) -> String {
          {updates} updates of Q and policy, {rhythm}; Q becomes its own target every {target_every} updates \
          (1000 in the public soft Q-learning code, which makes 500,000 steps). Returns are sums of rewards, \
          velocities in m/s less the price of actions, over {path} steps of 0.05 s; a return times 0.05 is about the \
-         way in m. All actors start from the same {episodes} resets; errors are standard errors over \
+         way in m. All actors start from the same {episodes} resets (further seeds of learners from their own); errors are standard errors over \
          episodes, for learners those of all seeds ({seeds}). {annealed} The paper's own curves could not be \
          recovered."
     )

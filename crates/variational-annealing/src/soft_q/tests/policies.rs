@@ -41,7 +41,9 @@ const ALPHA: f64 = 0.5;
 #[test]
 fn a_gaussian_learns_the_variance_of_a_quadratic_q_and_of_its_tempered_form() {
     for (lambda, variance) in [(0.0, ALPHA / K), (1.0, 2.0 * ALPHA / K)] {
-        let PolicyConfig::Gaussian(config) = PolicyConfig::gaussian(&[16]) else { return };
+        let PolicyConfig::Gaussian(config) = PolicyConfig::gaussian(&[16]) else {
+            panic!("another policy")
+        };
         let mut policy = GaussianPolicy::new(config, Seed::new(0), &Device::Cpu).unwrap();
         train(&mut policy, K / ALPHA, lambda, 1_500, 1e-2);
         let [mean, log_deviation] = policy.law(&one_state(1)).unwrap();
@@ -55,7 +57,7 @@ fn a_gaussian_learns_the_variance_of_a_quadratic_q_and_of_its_tempered_form() {
 
 #[test]
 fn stein_particles_spread_as_far_as_the_quadratic_q_lets_them() {
-    let PolicyConfig::Stein(config) = PolicyConfig::stein(&[32]) else { return };
+    let PolicyConfig::Stein(config) = PolicyConfig::stein(&[32]) else { panic!("another policy") };
     let mut policy = SteinPolicy::new(config, Seed::new(0), &Device::Cpu).unwrap();
     train(&mut policy, K / ALPHA, 0.0, 3_000, 5e-3);
     for [mean, variance] in moments(&policy, 20_000) {
@@ -66,7 +68,9 @@ fn stein_particles_spread_as_far_as_the_quadratic_q_lets_them() {
 
 #[test]
 fn a_ugan_policy_learns_the_variance_of_a_quadratic_q() {
-    let PolicyConfig::Ugan(config) = PolicyConfig::ugan(&[32, 32], 2, &[16, 16]) else { return };
+    let PolicyConfig::Ugan(config) = PolicyConfig::ugan(&[32, 32], 2, &[16, 16]) else {
+        panic!("another policy")
+    };
     let mut policy = UganPolicy::new(*config, Seed::new(0), &Device::Cpu).unwrap();
     train(&mut policy, K / ALPHA, 0.0, 2_000, 2e-3);
     for [mean, variance] in moments(&policy, 20_000) {
@@ -77,7 +81,9 @@ fn a_ugan_policy_learns_the_variance_of_a_quadratic_q() {
 
 #[test]
 fn the_density_of_a_gaussian_policy_is_that_of_its_draws() {
-    let PolicyConfig::Gaussian(config) = PolicyConfig::gaussian(&[16]) else { return };
+    let PolicyConfig::Gaussian(config) = PolicyConfig::gaussian(&[16]) else {
+        panic!("another policy")
+    };
     let policy = GaussianPolicy::new(config, Seed::new(0), &Device::Cpu).unwrap();
     let states = noise("states").normal(&(50, OBSERVED).into(), DType::F32, &Device::Cpu).unwrap();
     let (h, log_prob) = policy.propose(&states, &mut noise("draws")).unwrap().unwrap();
@@ -131,7 +137,9 @@ fn at_the_target_itself_stein_directions_cancel() {
 #[test]
 fn policies_that_cannot_be_are_refused() {
     for (particles, update_ratio) in [(16, 0.0), (16, 1.0), (2, 0.5), (0, 0.5), (16, -1.0)] {
-        let PolicyConfig::Stein(config) = PolicyConfig::stein(&[8]) else { return };
+        let PolicyConfig::Stein(config) = PolicyConfig::stein(&[8]) else {
+            panic!("another policy")
+        };
         let config = crate::soft_q::SteinConfig { particles, update_ratio, ..config };
         let message = PolicyConfig::Stein(config).validate().unwrap_err().to_string();
         assert!(message.contains("update_ratio"), "{message}");
