@@ -127,11 +127,11 @@ fn a_trained_denoiser_regresses_to_the_closed_form() {
     let config = DenoiserConfig { features: 1, hidden: vec![32], batch_norm: false };
     let mut model = ScoreModel::new(&config, sigma, Seed::new(1), &Device::Cpu).unwrap();
     let mut noise = Seed::new(2).host_noise();
-    for step in 0..1500 {
-        let x = noise.normal(&(512, 1).into(), DType::F32, &Device::Cpu).unwrap();
-        let x = x.affine(s, m).unwrap();
-        let rate = if step < 1000 { 1e-2 } else { 1e-3 };
-        model.update(&x, rate, &mut noise).unwrap();
+    for (updates, rows, rate) in [(1000, 512, 1e-2), (500, 512, 1e-3), (1000, 4096, 1e-4)] {
+        for _ in 0..updates {
+            let x = noise.normal(&(rows, 1).into(), DType::F32, &Device::Cpu).unwrap();
+            model.update(&x.affine(s, m).unwrap(), rate, &mut noise).unwrap();
+        }
     }
     // Linear regression over the smoothed density.
     let total: f64 = s * s + sigma * sigma;
