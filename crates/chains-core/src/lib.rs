@@ -12,6 +12,7 @@ pub mod density;
 pub mod device;
 pub mod dist;
 pub mod error;
+pub mod host;
 pub mod hub;
 pub mod mcmc;
 pub mod nn;

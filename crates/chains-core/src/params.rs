@@ -13,7 +13,7 @@ use candle_nn::{
     var_builder::SimpleBackend,
 };
 
-use crate::{checkpoint, error::Result, noise::Noise, seed::Seed};
+use crate::{checkpoint, error::Result, host, noise::Noise, seed::Seed};
 
 /// Named variables in the order of their names.
 ///
@@ -124,7 +124,7 @@ impl ParamStore {
         for (_, var) in self.all() {
             // The sum of finite f32 numbers may overflow; that of their zeros cannot.
             let zeros = (var.as_detached_tensor() * 0.0)?.sum_all()?;
-            if zeros.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_nan() {
+            if host::scalar(&zeros)?.is_nan() {
                 return Ok(false);
             }
         }

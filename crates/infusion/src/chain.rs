@@ -4,9 +4,10 @@ use candle_core::Tensor;
 pub use chains_core::chain::PathWeights;
 use chains_core::{
     Error, Noise, Result,
-    chain::{Step, TransitionOperator, host_values},
+    chain::{Step, TransitionOperator},
     density::LogDensity,
     dist::{DiagGaussian, DimensionMixture},
+    host,
 };
 
 use crate::{config::ChainConfig, model::Prior};
@@ -140,13 +141,13 @@ impl<O: TransitionOperator<Dist = DiagGaussian>> InfusionChain<'_, O> {
         self.walk(x, noise, true, |visit| {
             if let Some((proposal, z)) = visit.drawn {
                 if proposal.rate() > 0.0 {
-                    let terms = host_values(&proposal.log_ratio(z)?)?;
+                    let terms = host::values(&proposal.log_ratio(z)?)?;
                     ratios.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
                 }
                 return Ok(());
             }
             let last = visit.conditional;
-            residual = host_values(&(x - last.mean())?.sqr()?.mean(1)?)?;
+            residual = host::values(&(x - last.mean())?.sqr()?.mean(1)?)?;
             for variance in output_variance {
                 let terms = match variance {
                     None => last.log_prob(x)?,
@@ -155,7 +156,7 @@ impl<O: TransitionOperator<Dist = DiagGaussian>> InfusionChain<'_, O> {
                         DiagGaussian::new(last.mean().clone(), variance)?.log_prob(x)?
                     }
                 };
-                let terms = host_values(&terms)?;
+                let terms = host::values(&terms)?;
                 weights.push(ratios.iter().zip(terms).map(|(r, term)| r + term).collect());
             }
             Ok(())

@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 use chains_core::{
-    Error, Noise, Result,
+    Noise, Result,
     autograd::value_and_gradients,
     chain::{Step, TransitionOperator},
     density::LogDensity,
+    host,
     nn::Statistics,
     optim::Adam,
 };
@@ -136,11 +137,8 @@ fn descend(
     loss: impl FnOnce() -> Result<Tensor>,
 ) -> Result<f64> {
     let (loss, grads) = value_and_gradients(loss)?;
-    let value = f64::from(loss.to_scalar::<f32>()?);
-    if !value.is_finite() {
-        let step = usize::try_from(adam.steps()).unwrap_or(usize::MAX);
-        return Err(Error::NonFinite { what: "loss", step });
-    }
+    let step = usize::try_from(adam.steps()).unwrap_or(usize::MAX);
+    let value = host::finite(&loss, "loss", step)?;
     adam.step(model.store(), &grads, learning_rate)?;
     Ok(value)
 }

@@ -1,7 +1,7 @@
 //! Estimates of likelihoods by draws of the posterior.
 
-use candle_core::{DType, Device, Tensor};
-use chains_core::{Error, Noise, Result, chain::LogWeights};
+use candle_core::Tensor;
+use chains_core::{Error, Noise, Result, chain::LogWeights, host};
 
 /// The log weights of `draws` draws of the posterior for every example of `x`, `rows` at a time.
 ///
@@ -40,8 +40,7 @@ pub fn importance_weights(
         while left > 0 {
             let now = left.min(copies);
             let found = log_weights(&Tensor::cat(&vec![&part; now], 0)?, noise)?;
-            let found = found.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-            for (i, weight) in found.to_vec1::<f64>()?.into_iter().enumerate() {
+            for (i, weight) in host::values(&found)?.into_iter().enumerate() {
                 weights[at + i % n].push(weight);
             }
             left -= now;
@@ -60,6 +59,5 @@ pub fn unnormalised_log_density(log_p: &[f64], energy: &Tensor) -> Result<Vec<f6
         let (expected, got) = (format!("({},)", log_p.len()), energy.dims().to_vec());
         return Err(Error::Shape { what: "energies", expected, got });
     }
-    let energy: Vec<f64> = energy.detach().to_dtype(DType::F64)?.to_vec1()?;
-    Ok(log_p.iter().zip(energy).map(|(log_p, energy)| log_p - energy).collect())
+    Ok(log_p.iter().zip(host::values(energy)?).map(|(log_p, energy)| log_p - energy).collect())
 }

@@ -1,7 +1,7 @@
 //! The loss of stage 1, and the schedules of its parts (NVAE, section 3 and its published code).
 
 use candle_core::{DType, Tensor};
-use chains_core::{Result, nn::SpectralNorms, noise::Noise, ops};
+use chains_core::{Result, host, nn::SpectralNorms, noise::Noise, ops};
 
 use crate::{
     config::{NvaeConfig, NvaeTrainConfig, SpectralWeight},
@@ -119,7 +119,7 @@ impl LossParts {
     /// # Errors
     /// Of the tensor library.
     pub fn mean_sizes(&self) -> Result<Vec<f64>> {
-        Ok(self.kl.detach().abs()?.mean(1)?.to_dtype(DType::F64)?.to_vec1()?)
+        host::values(&self.kl.abs()?.mean(1)?)
     }
 
     /// `mean_b(recon + beta sum_l gamma_l KL_l) + lambda (spectral + gains)`, a scalar in nats.

@@ -6,6 +6,7 @@ use chains_core::{
     chain::{StepSchedule, chain},
     config::positive,
     density::Energy,
+    host,
     mcmc::Langevin,
 };
 use serde::{Deserialize, Serialize};
@@ -170,7 +171,7 @@ impl<D: NoiseDecoder, E: Energy> Iterator for SampleStream<'_, D, E> {
 
 /// The mean of all elements, on the host.
 pub(crate) fn mean(tensor: &Tensor) -> Result<f64> {
-    Ok(tensor.detach().mean_all()?.to_dtype(DType::F64)?.to_scalar()?)
+    host::scalar(&tensor.mean_all()?)
 }
 
 /// The root mean square of all elements; zero of none.

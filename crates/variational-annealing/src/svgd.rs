@@ -1,7 +1,7 @@
 //! Stein variational gradient descent (Liu and Wang, NeurIPS 2016), a baseline.
 
-use candle_core::{DType, Device, Tensor};
-use chains_core::{Error, Result, density::Energy};
+use candle_core::Tensor;
+use chains_core::{Error, Result, density::Energy, host};
 use serde::{Deserialize, Serialize};
 
 /// Step size and decay of [`Svgd`], those of the authors' public code.
@@ -101,8 +101,7 @@ fn bandwidth(distances: &Tensor, n: usize) -> Result<f64> {
     if n == 1 {
         return Ok(1.0);
     }
-    let host = distances.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    let mut values: Vec<f64> = host.flatten_all()?.to_vec1()?;
+    let mut values = host::values(distances)?;
     let half = values.len() / 2;
     let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
     let upper = *upper;

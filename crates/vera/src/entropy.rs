@@ -1,7 +1,7 @@
 //! The gradient of the generator's entropy: its score by importance sampling of the latent posterior.
 
 use candle_core::{D, Tensor};
-use chains_core::{Error, Noise, Result, nn::BatchNormMoments, ops};
+use chains_core::{Error, Noise, Result, host, nn::BatchNormMoments, ops};
 
 use crate::generator::{Drawn, Generator, GeneratorNetwork};
 
@@ -25,8 +25,7 @@ impl ScoreEstimate {
     /// # Errors
     /// Of the tensor library.
     pub fn effective_samples(&self) -> Result<f64> {
-        let size = self.weights.sqr()?.sum(0)?.recip()?.mean_all()?;
-        Ok(size.to_dtype(candle_core::DType::F64)?.to_scalar()?)
+        host::scalar(&self.weights.sqr()?.sum(0)?.recip()?.mean_all()?)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Energy and generator in one parameter store, each with and without a graph.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use candle_nn::{Init, VarBuilder};
-use chains_core::{Error, ParamStore, Result, config::positive};
+use chains_core::{Error, ParamStore, Result, config::positive, host};
 
 use crate::{
     config::sigma_range,
@@ -133,8 +133,7 @@ impl<E: EnergyNetwork, G: GeneratorNetwork> Players<E, G> {
     /// # Errors
     /// Of the tensor library.
     pub fn step_size(&self) -> Result<f64> {
-        let value = self.variable("stepsize")?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        Ok(value.to_scalar()?)
+        Ok(host::scalar(self.variable("stepsize")?.as_tensor())?)
     }
 
     /// Stores the step size of the Hamiltonian estimator.

@@ -2,11 +2,12 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use candle_core::{DType, Tensor, backprop::GradStore};
+use candle_core::{Tensor, backprop::GradStore};
 use chains_core::{
     Error, Noise, Result,
     autograd::value_and_gradients,
     density::value_and_grad,
+    host,
     nn::BatchNormMoments,
     optim::Adam,
     tangent::{Recorded, Stacked},
@@ -149,7 +150,7 @@ pub fn update<E: EnergyNetwork, G: GeneratorNetwork>(
             }
             let masks = players.energy().masks(b, noise)?;
             let f = players.energy().log_density(&drawn.x, &masks)?.mean_all()?;
-            terms.generator = scalar(&f)?;
+            terms.generator = host::scalar(&f)?;
             let loss = f.neg()?;
             if config.entropy_weight <= 0.0 {
                 return Ok(loss);
@@ -157,7 +158,7 @@ pub fn update<E: EnergyNetwork, G: GeneratorNetwork>(
             let c = entropy(players, state, config, &fixed, &mut terms, noise)?;
             Ok((loss - (entropy_surrogate(&c, &drawn.x)? * config.entropy_weight)?)?)
         })?;
-        finite(scalar(&loss)?, "generator loss", iteration)?;
+        finite(host::scalar(&loss)?, "generator loss", iteration)?;
         let rate = config.generator_rate.at(iteration);
         state.generator.step(players.store(), &grads, rate)?;
     } else if energy_turn {
@@ -228,11 +229,11 @@ pub fn energy_gradients<E: EnergyNetwork>(
         };
         let (data, generated) = (f.narrow(0, 0, b)?, f.narrow(0, b, samples.dims()[0])?);
         let (data_mean, sample_mean) = (data.mean_all()?, generated.mean_all()?);
-        (terms.data, terms.samples) = (scalar(&data_mean)?, scalar(&sample_mean)?);
+        (terms.data, terms.samples) = (host::scalar(&data_mean)?, host::scalar(&sample_mean)?);
         let mut loss = (sample_mean - data_mean)?;
         if let Some(along) = along {
             let along = (along.mean_all()? * scale)?;
-            surrogate = scalar(&along)?;
+            surrogate = host::scalar(&along)?;
             loss = (loss + along)?;
         }
         for (weight, f) in [(config.data_control, &data), (config.sample_control, &generated)] {
@@ -243,11 +244,11 @@ pub fn energy_gradients<E: EnergyNetwork>(
         with_classes(loss, config, &logits, (b, samples.dims()[0], labels), terms)
     })?;
     if let Some((score, _)) = score {
-        let square = scalar(&score.sqr()?.sum_all()?)? / b.max(1) as f64;
+        let square = host::scalar(&score.sqr()?.sum_all()?)? / b.max(1) as f64;
         terms.penalty = 0.5 * square;
         surrogate -= 0.5 * square * scale;
     }
-    terms.energy_loss = scalar(&loss)? - surrogate;
+    terms.energy_loss = host::scalar(&loss)? - surrogate;
     Ok(grads)
 }
 
@@ -270,12 +271,12 @@ fn with_classes(
     };
     if let (Some(own), true) = (own, config.class_entropy_weight > 0.0) {
         let entropy = class_entropy(&own)?;
-        terms.class_entropy = scalar(&entropy)?;
+        terms.class_entropy = host::scalar(&entropy)?;
         loss = (loss + (entropy * config.class_entropy_weight)?)?;
     }
     if let (Some((logits, y)), true) = (classes, config.class_weight > 0.0) {
         let cross = cross_entropy(&logits, y)?;
-        terms.classification = scalar(&cross)?;
+        terms.classification = host::scalar(&cross)?;
         loss = (loss + (cross * config.class_weight)?)?;
     }
     Ok(loss)
@@ -331,7 +332,7 @@ fn entropy<E: EnergyNetwork, G: GeneratorNetwork>(
     };
     terms.effective_samples = estimate.effective_samples()?;
     let norms = estimate.minus_score.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
-    terms.score_norm = scalar(&norms.mean_all()?)?;
+    terms.score_norm = host::scalar(&norms.mean_all()?)?;
     Ok(estimate.minus_score)
 }
 
@@ -352,16 +353,11 @@ pub fn posterior_step<E: EnergyNetwork, G: GeneratorNetwork>(
         let bound = posterior_bound(players.generator(), drawn, log_eta, &mut moments, noise)?;
         Ok(bound.mean_all()?.neg()?)
     })?;
-    let value = scalar(&loss)?;
+    let value = host::scalar(&loss)?;
     if !value.is_finite() {
         return Err(Error::NonFinite { what: "posterior bound", step: state.iteration });
     }
     state.posterior.step(players.store(), &grads, config.posterior_rate)
-}
-
-/// The value of a scalar on the host.
-pub(crate) fn scalar(x: &Tensor) -> Result<f64> {
-    Ok(x.detach().to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// Refuses a loss of a training that has diverged.

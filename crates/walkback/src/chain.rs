@@ -3,9 +3,10 @@
 use candle_core::Tensor;
 use chains_core::{
     Error, Noise, Result,
-    chain::{PathWeights, Schedule, Step, TransitionOperator, host_values},
+    chain::{PathWeights, Schedule, Step, TransitionOperator},
     density::{LogDensity, Sample},
     dist::Law,
+    host,
     schedule::Heating,
 };
 
@@ -160,12 +161,12 @@ where
             variants.contains(&Weighting::Entropy),
         );
         let last = self.walk(x, noise, true, |visit| {
-            let back = host_values(&visit.cool.log_prob(visit.before)?)?;
+            let back = host::values(&visit.cool.log_prob(visit.before)?)?;
             let own =
-                if sampled { host_values(&visit.heat.log_prob(visit.after)?)? } else { vec![] };
-            let entropy = if expected { host_values(&visit.heat.entropy()?)? } else { vec![] };
+                if sampled { host::values(&visit.heat.log_prob(visit.after)?)? } else { vec![] };
+            let entropy = if expected { host::values(&visit.heat.entropy()?)? } else { vec![] };
             if visit.index == 0 {
-                residual = host_values(&(x - visit.cool.centre()?)?.sqr()?.mean(1)?)?;
+                residual = host::values(&(x - visit.cool.centre()?)?.sqr()?.mean(1)?)?;
             }
             for (variant, weights) in variants.iter().zip(&mut weights) {
                 for (row, weight) in weights.iter_mut().enumerate() {
@@ -180,7 +181,7 @@ where
             }
             Ok(())
         })?;
-        let start = host_values(&self.start.log_prob(&last)?)?;
+        let start = host::values(&self.start.log_prob(&last)?)?;
         for weights in &mut weights {
             weights.iter_mut().zip(&start).for_each(|(weight, start)| *weight += start);
         }

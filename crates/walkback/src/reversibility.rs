@@ -3,9 +3,10 @@
 use candle_core::Tensor;
 use chains_core::{
     Error, Noise, Result,
-    chain::{Step, TransitionOperator, host_values},
+    chain::{Step, TransitionOperator},
     density::{LogDensity, Sample},
     dist::Law,
+    host,
 };
 
 /// How long to look.
@@ -98,8 +99,8 @@ where
         let next = law.sample(1, noise)?.detach();
         let next_law = operator.conditional(&next, Step::at(0))?;
         if step >= options.burn_in {
-            let forward = host_values(&law.log_prob(&next)?)?;
-            let backward = host_values(&next_law.log_prob(&state)?)?;
+            let forward = host::values(&law.log_prob(&next)?)?;
+            let backward = host::values(&next_law.log_prob(&state)?)?;
             for (row, (forward, backward)) in forward.iter().zip(&backward).enumerate() {
                 if !(forward.is_finite() && backward.is_finite()) {
                     return Err(Error::NonFinite { what: "transition density", step });

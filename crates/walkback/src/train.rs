@@ -4,9 +4,10 @@ use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use chains_core::{
     Error, Noise, ParamStore, Result,
     autograd::{add_gradients, value_and_gradients},
-    chain::{Schedule, Step, TransitionOperator, host_values},
+    chain::{Schedule, Step, TransitionOperator},
     density::Sample,
     dist::Moments,
+    host,
     optim::{Adam, AdamConfig},
     schedule::Heating,
 };
@@ -183,7 +184,7 @@ pub fn update(
         let mut walked = learner.walk(&mut state.adam, config, learning_rate, x, noise)?;
         let start = model.start()?;
         if start.has_density() && model.config().operator.has_density() {
-            walked.score += mean(&host_values(&start.log_prob(&walked.end)?)?);
+            walked.score += mean(&host::values(&start.log_prob(&walked.end)?)?);
         }
         walked
     };
@@ -235,12 +236,12 @@ pub fn score(
         let at = heating.at(index);
         let after = heat.conditional(&before, at)?.sample(1, noise)?.detach();
         let loss = cool.conditional(&after, at)?.step_loss(&before, config.error)?;
-        score -= mean(&host_values(&loss)?);
+        score -= mean(&host::values(&loss)?);
         before = after;
     }
     let start = model.start()?;
     if start.has_density() && model.config().operator.has_density() {
-        score += mean(&host_values(&start.log_prob(&before)?)?);
+        score += mean(&host::values(&start.log_prob(&before)?)?);
     }
     Ok(score)
 }
@@ -250,14 +251,14 @@ fn further_steps(most: usize, noise: &mut dyn Noise) -> Result<usize> {
     if most == 0 {
         return Ok(0);
     }
-    let u = host_values(&noise.uniform(&1.into(), DType::F32, &Device::Cpu)?)?;
+    let u = host::values(&noise.uniform(&1.into(), DType::F32, &Device::Cpu)?)?;
     let n = u.first().map_or(0.0, |u| u * (most as f64 + 1.0));
     Ok((n as usize).min(most))
 }
 
 /// The value of a loss on the host, if it is a finite number.
 fn finite(loss: &Tensor, step: u64) -> Result<f64> {
-    let value = mean(&host_values(loss)?);
+    let value = mean(&host::values(loss)?);
     if value.is_finite() {
         return Ok(value);
     }

@@ -1,6 +1,6 @@
 //! Likelihood estimates of many examples with many chains, in blocks of rows.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 use super::LogWeights;
 use crate::error::{Error, Result};
@@ -121,14 +121,4 @@ impl PathBlocks {
         self.run(x, &mut visit, progress)?;
         Ok(PathEstimate { weights, residual: residual / (n * self.chains) as f64 })
     }
-}
-
-/// The numbers of a tensor on the host, in f64 and without a graph.
-///
-/// # Errors
-/// Of the tensor library.
-pub fn host_values(tensor: &Tensor) -> Result<Vec<f64>> {
-    // On the host first: not every device has f64.
-    let host = tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    Ok(host.flatten_all()?.to_vec1()?)
 }

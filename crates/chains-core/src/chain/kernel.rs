@@ -1,10 +1,11 @@
 //! Kernels as pure step functions, and the iterator that runs them.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 use super::Step;
 use crate::{
     error::{Error, Result},
+    host,
     noise::{HostNoise, Noise},
     seed::Seed,
 };
@@ -121,10 +122,6 @@ impl<K: Kernel> Iterator for Chain<'_, K> {
 /// # Errors
 /// [`Error::Config`] naming the promise that is broken, or an error of the kernel.
 pub fn check_kernel<K: Kernel>(kernel: &K, start: &Tensor, seed: Seed) -> Result<()> {
-    let bits = |t: &Tensor| -> Result<Vec<f64>> {
-        // On the host first: not every device has f64.
-        Ok(t.detach().flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
-    };
     let run = |state: &K::State, from: usize, to: usize, noise: &mut HostNoise| {
         let mut state = state.clone();
         for index in from..to {
@@ -138,7 +135,7 @@ pub fn check_kernel<K: Kernel>(kernel: &K, start: &Tensor, seed: Seed) -> Result
         }
         Err(Error::Config { field: "kernel", reason: format!("broken promise: {promise}") })
     };
-    let before = bits(start)?;
+    let before = host::values(start)?;
     let init = kernel.init(start.clone())?;
     let mut noise = seed.host_noise();
     let whole = run(&init, 0, 4, &mut noise)?;
@@ -146,15 +143,18 @@ pub fn check_kernel<K: Kernel>(kernel: &K, start: &Tensor, seed: Seed) -> Result
     ensure(position.dims() == start.dims(), "the shape is kept")?;
     ensure(position.dtype() == start.dtype(), "the type is kept")?;
     ensure(!position.track_op(), "the result is detached")?;
-    ensure(bits(position)?.iter().all(|x| x.is_finite()), "the result is finite")?;
-    ensure(bits(start)? == before, "the input is untouched")?;
+    ensure(host::values(position)?.iter().all(|x| x.is_finite()), "the result is finite")?;
+    ensure(host::values(start)? == before, "the input is untouched")?;
     let again = run(&init, 0, 4, &mut seed.host_noise())?;
     ensure(
-        bits(kernel.position(&again))? == bits(position)?,
+        host::values(kernel.position(&again))? == host::values(position)?,
         "the same noise gives the same bits",
     )?;
     let mut noise = seed.host_noise();
     let half = run(&init, 0, 2, &mut noise)?;
     let carried = run(&half, 2, 4, &mut HostNoise::restore(&noise.state()))?;
-    ensure(bits(kernel.position(&carried))? == bits(position)?, "two halves make the whole")
+    ensure(
+        host::values(kernel.position(&carried))? == host::values(position)?,
+        "two halves make the whole",
+    )
 }

@@ -9,7 +9,7 @@ mod operator;
 #[cfg(test)]
 mod tests;
 
-pub use blocks::{PathBlock, PathBlocks, PathEstimate, PathWeights, host_values};
+pub use blocks::{PathBlock, PathBlocks, PathEstimate, PathWeights};
 pub use clamp::{Clamped, Half, half_mask, keep};
 pub use estimate::{LogMeanExp, LogWeights, PathSummary};
 pub use generate::{Generated, generate};

@@ -1,9 +1,12 @@
 //! Moments of a set of rows.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    host,
+};
 
 /// Mean and population variance of every dimension of a set of rows, added batch by batch in f64.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +31,7 @@ impl Moments {
             let expected = format!("(b, {})", self.sum.len());
             return Err(Error::Shape { what: "rows", expected, got: vec![b, d] });
         }
-        for row in host_rows(x)? {
+        for row in host::rows(x)? {
             for ((sum, square), value) in self.sum.iter_mut().zip(&mut self.square).zip(row) {
                 *sum += value;
                 *square += value * value;
@@ -73,17 +76,14 @@ impl Moments {
             });
             terms.sum()
         };
-        Ok(host_rows(x)?.into_iter().map(density).collect())
+        Ok(host::rows(x)?.into_iter().map(density).collect())
     }
-}
-
-fn host_rows(x: &Tensor) -> Result<Vec<Vec<f64>>> {
-    // On the host first: not every device has f64.
-    Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::testing::{assert_close, normal};
 

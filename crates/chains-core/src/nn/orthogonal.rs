@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::{error::Result, noise::Noise, ops};
+use crate::{error::Result, host, noise::Noise, ops};
 
 /// Rows that are made orthogonal to each other in f64, one after the other.
 const BLOCK: usize = 64;
@@ -36,7 +36,7 @@ pub fn orthogonal(n: usize, noise: &mut dyn Noise) -> Result<Tensor> {
 /// Gram-Schmidt).
 fn orthonormal(rows: &Tensor) -> Result<Tensor> {
     let mut done: Vec<Vec<f64>> = Vec::new();
-    for mut row in rows.to_dtype(DType::F64)?.to_vec2::<f64>()? {
+    for mut row in host::rows(rows)? {
         for other in &done {
             let along: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
             row.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);

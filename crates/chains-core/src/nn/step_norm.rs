@@ -1,10 +1,11 @@
 //! Batch normalisation with parameters and statistics of its own for every step of a chain.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 use crate::{
     error::{Error, Result},
+    host,
     ops::{self, BatchMoments, Eps, NormActivation, NormOptions},
 };
 
@@ -146,14 +147,10 @@ impl MomentAverage {
     /// # Errors
     /// [`Error::Shape`] if the number of channels changes.
     pub fn push(&mut self, step: usize, moments: &BatchMoments, count: usize) -> Result<()> {
-        let read = |t: &Tensor| -> Result<Vec<f64>> {
-            // On the host first: not every device has f64.
-            Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
-        };
         if count == 0 {
             return Ok(());
         }
-        let (mean, variance) = (read(&moments.mean)?, read(&moments.variance)?);
+        let (mean, variance) = (host::values(&moments.mean)?, host::values(&moments.variance)?);
         if self.steps.len() <= step {
             self.steps.resize_with(step + 1, StepSums::default);
         }

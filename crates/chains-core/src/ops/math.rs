@@ -23,7 +23,7 @@ fn reduced(x: f32) -> (f32, f32) {
 
 /// A polynomial, from the coefficient of its highest power on.
 #[inline(always)]
-fn horner<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+pub(crate) fn horner<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut sum = coefficients[0];
     for c in &coefficients[1..] {
         sum = sum.mul_add(x, *c);
@@ -70,7 +70,7 @@ pub(super) fn ln_1p(x: f32) -> f32 {
 
 /// The natural logarithm; `-inf` of zero and NaN of negative numbers.
 #[inline(always)]
-pub(super) fn ln(x: f32) -> f32 {
+pub(crate) fn ln(x: f32) -> f32 {
     // Subnormal numbers are lifted by 2^24.
     let small = x < f32::MIN_POSITIVE;
     let lifted = if small { x * 16_777_216.0 } else { x };

@@ -21,7 +21,7 @@ mod kernel;
 mod layer_norm;
 mod linear;
 mod log_add_exp;
-mod math;
+pub(crate) mod math;
 mod mixture;
 mod norm;
 mod part;

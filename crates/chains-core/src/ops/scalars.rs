@@ -1,11 +1,12 @@
 //! Many small terms of a loss.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 
 use super::{fused, slice};
 use crate::{
     autograd::{FusedOp, Gradients, apply_all, apply1},
     error::{Error, Result},
+    host,
 };
 
 /// The sum of scalars, at least one.
@@ -50,8 +51,7 @@ pub fn max_abs(x: &Tensor) -> Result<Tensor> {
     if fused(&[x]) {
         return Ok(apply1(MaxAbs, &x.contiguous()?)?);
     }
-    let flat = x.detach().flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    let shares = shares(flat.to_vec1()?.iter().copied());
+    let shares = shares(host::values(x)?.into_iter());
     let shares = Tensor::from_vec(shares, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?;
     Ok(x.mul(&shares.to_device(x.device())?)?.sum_all()?)
 }

@@ -1,8 +1,8 @@
 //! Clipping of a whole gradient by its length.
 
-use candle_core::{DType, Device, backprop::GradStore};
+use candle_core::backprop::GradStore;
 
-use crate::{error::Result, params::ParamStore};
+use crate::{error::Result, host, params::ParamStore};
 
 /// Scales the gradients of the trainable variables of `store` so that their common length is at most
 /// `limit`; returns the length that it was before.
@@ -13,8 +13,7 @@ pub fn clip_norm(store: &ParamStore, grads: &mut GradStore, limit: f64) -> Resul
     let mut square = 0.0;
     for (_, var) in store.trainable() {
         if let Some(grad) = grads.get(var.as_tensor()) {
-            let sum = grad.sqr()?.sum_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-            square += sum.to_scalar::<f64>()?;
+            square += host::scalar(&grad.sqr()?.sum_all()?)?;
         }
     }
     let length = square.sqrt();
@@ -31,7 +30,7 @@ pub fn clip_norm(store: &ParamStore, grads: &mut GradStore, limit: f64) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Tensor;
+    use candle_core::{DType, Device, Tensor};
     use candle_nn::Init;
 
     use super::*;

@@ -7,13 +7,14 @@ use chains_core::{
     Error, Noise, Result, Seed,
     chain::{Kernel, Step},
     dist::DiagGaussian,
+    host,
     mcmc::Hmc,
 };
 
 use super::{
     Ais, AisAdaptation, AisBound, AisSettings, DecoderModel,
     noise::ChainNoise,
-    path::{Parts, Path, Tempered, host},
+    path::{Parts, Path, Tempered},
     result::{Row, summary},
 };
 use crate::distances::blocks;
@@ -65,12 +66,12 @@ impl<'a> Problem<'a> {
             let reason = format!("of type {}: f32 or f64 is needed", data.dtype().as_str());
             return Err(Error::Config { field: "data", reason });
         }
-        model.observation.check_data(&host(&data.flatten_all()?)?)?;
+        model.observation.check_data(&host::values(&data.flatten_all()?)?)?;
         let this = Self { model: *model, data, proposal, settings, latent_width };
         if let Some(proposal) = proposal {
             this.check_latents("proposal", proposal.mean(), n)?;
             let usable = |v: &f64| *v > 0.0 && v.is_finite();
-            if !host(&proposal.variance().flatten_all()?)?.iter().all(usable) {
+            if !host::values(&proposal.variance().flatten_all()?)?.iter().all(usable) {
                 let reason = "a variance is not a positive number".into();
                 return Err(Error::Config { field: "proposal", reason });
             }
@@ -97,7 +98,7 @@ impl<'a> Problem<'a> {
             let reason = format!("of type {got}, the data are {wanted}");
             return Err(Error::Config { field: what, reason });
         }
-        if host(&latents.flatten_all()?)?.iter().all(|x| x.is_finite()) {
+        if host::values(&latents.flatten_all()?)?.iter().all(|x| x.is_finite()) {
             return Ok(());
         }
         Err(Error::NonFinite { what, step: 0 })
@@ -224,7 +225,7 @@ impl Block<'_> {
             if let StepSizes::Frozen(means) = sizes {
                 state.step_size = self.frozen(means, next - 1, steps - 1)?;
             }
-            record(next - 1, &host(&state.step_size)?);
+            record(next - 1, &host::values(&state.step_size)?);
             state = self.transition(state, betas[next], &mut rows, noise)?;
         }
         Ok(rows)
@@ -262,7 +263,7 @@ impl Block<'_> {
             Some(there) => parts.moved(&info.accepted, &there)?,
             None => parts,
         };
-        let counts = host(&info.accepted)?.into_iter().zip(host(&info.non_finite)?);
+        let counts = host::values(&info.accepted)?.into_iter().zip(host::values(&info.non_finite)?);
         for (row, (accepted, non_finite)) in rows.iter_mut().zip(counts) {
             row.accepted += accepted;
             row.non_finite += non_finite;

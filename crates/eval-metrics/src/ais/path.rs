@@ -6,6 +6,7 @@ use candle_core::{Shape, Tensor};
 use chains_core::{
     Noise, Result,
     density::Energy,
+    host,
     mcmc::{HmcState, select},
     ops::gaussian_log_prob,
 };
@@ -77,7 +78,7 @@ impl Energy for Ratio<'_> {
 impl Parts {
     /// `log (p(z) p(x | z) / start(z))` on the host.
     pub(super) fn log_ratios(&self) -> Result<Vec<f64>> {
-        host(&self.ratio.neg()?)
+        Ok(host::values(&self.ratio.neg()?)?)
     }
 
     /// Energy and gradient at inverse temperature `beta`.
@@ -124,11 +125,4 @@ impl Energy for Tempered<'_> {
         *self.last.borrow_mut() = Some(parts);
         Ok(found)
     }
-}
-
-/// A `(b,)` tensor as numbers.
-pub(super) fn host(values: &Tensor) -> Result<Vec<f64>> {
-    // On the host first: not every device has f64.
-    let values = values.to_device(&candle_core::Device::Cpu)?;
-    Ok(values.to_dtype(candle_core::DType::F64)?.to_vec1()?)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
-use chains_core::{HostNoise, Seed, density::LogDensity, schedule::InfusionRate};
+use chains_core::{Error, HostNoise, Seed, density::LogDensity, schedule::InfusionRate};
 
 use super::*;
 use crate::chain::InfusionChain;

@@ -1,7 +1,7 @@
 //! What a model says of examples: classes, log density, and how steep that is.
 
-use candle_core::{Device, Tensor};
-use chains_core::density::value_and_grad;
+use candle_core::Tensor;
+use chains_core::{density::value_and_grad, host};
 use ndarray::Array2;
 use vera::{EnergyNetwork, VeraModel, log_density};
 
@@ -44,12 +44,8 @@ impl Scores {
             if let Some(logits) = logits.take() {
                 values.extend(rows(&logits)?);
             }
-            let host = |x: &Tensor| -> Result<Vec<f64>> {
-                let x = x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F64)?;
-                Ok(x.flatten_all()?.to_vec1::<f64>()?)
-            };
-            log_densities.extend(host(&f)?);
-            steepness.extend(host(&slope.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?)?);
+            log_densities.extend(host::values(&f)?);
+            steepness.extend(host::values(&slope.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?)?);
         }
         let logits = Array2::from_shape_vec((n, classes), values)
             .map_err(|error| crate::error::Error::Usage(error.to_string()))?;
@@ -80,6 +76,7 @@ fn softmax(logits: &Array2<f32>) -> Array2<f64> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use chains_core::{Noise, Seed};
     use vera::{EnergyConfig, GeneratorConfig, ModelConfig};
 

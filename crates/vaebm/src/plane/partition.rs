@@ -1,7 +1,7 @@
 //! Partition functions in the plane.
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{Error, Result, chain::LogMeanExp, density::Energy};
+use chains_core::{Error, Result, chain::LogMeanExp, density::Energy, host};
 
 /// Deviations beyond which a kernel is taken as zero.
 const WINDOW: f64 = 6.0;
@@ -114,7 +114,7 @@ impl Grid {
         let (n, mut energies) = (self.nodes * self.nodes, Vec::new());
         for at in (0..n).step_by(BATCH) {
             let part = points.narrow(0, at, BATCH.min(n - at))?.contiguous()?;
-            energies.extend(host(&energy.energy(&part)?)?);
+            energies.extend(host::values(&energy.energy(&part)?)?);
         }
         Ok(energies)
     }
@@ -230,7 +230,7 @@ pub fn monte_carlo(
     let (mut sum, mut left) = (LogMeanExp::default(), n);
     while left > 0 {
         let b = left.min(batch);
-        for energy in host(&energy.energy(&draw(b)?.detach())?)? {
+        for energy in host::values(&energy.energy(&draw(b)?.detach())?)? {
             sum.push(-energy);
         }
         left -= b;
@@ -240,16 +240,12 @@ pub fn monte_carlo(
     Ok(LogPartition { log_partition: sum.value(), std_error, samples: sum.count() })
 }
 
-fn host(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
-}
-
 /// Rows of `(n, 2)` on the host.
 fn rows(tensor: &Tensor) -> Result<Vec<[f64; 2]>> {
     if tensor.rank() != 2 || tensor.dims()[1] != 2 || tensor.dims()[0] == 0 {
         let (expected, got) = ("(n, 2), not empty".into(), tensor.dims().to_vec());
         return Err(Error::Shape { what: "points", expected, got });
     }
-    let flat = host(&tensor.flatten_all()?)?;
+    let flat = host::values(&tensor.flatten_all()?)?;
     Ok(flat.chunks_exact(2).map(|row| [row[0], row[1]]).collect())
 }

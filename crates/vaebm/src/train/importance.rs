@@ -1,7 +1,7 @@
 //! Negatives without chains: the product by importance sampling from the autoencoder.
 
-use candle_core::{DType, Tensor};
-use chains_core::{Error, Noise, Result, density::Energy};
+use candle_core::Tensor;
+use chains_core::{Error, Noise, Result, density::Energy, host};
 
 use super::NegativeBatch;
 use crate::noise_decoder::NoiseDecoder;
@@ -40,7 +40,7 @@ pub fn importance_negatives(
     let minus = energy.energy(&x)?.detach().neg()?;
     let weights = minus.broadcast_sub(&minus.max_keepdim(0)?)?.exp()?;
     let weights = weights.broadcast_div(&weights.sum_keepdim(0)?)?;
-    let square: f64 = weights.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar()?;
+    let square = host::scalar(&weights.sqr()?.sum_all()?)?;
     if !square.is_finite() {
         return Err(Error::NonFinite { what: "importance weight", step: 0 });
     }

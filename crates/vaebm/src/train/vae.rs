@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use chains_core::{
     Error, Noise, Result,
     autograd::value_and_gradients,
+    host,
     nn::SpectralNorms,
     optim::{Adamax, AdamaxConfig},
 };
@@ -110,7 +111,7 @@ pub fn update_vae(
         kept = Some((terms(&parts)?, pass.moments_only()));
         Ok(loss)
     })?;
-    let loss = number(&loss)?;
+    let loss = host::scalar(&loss)?;
     let Some((terms, pass)) = kept.filter(|_| loss.is_finite()) else {
         return Err(Error::NonFinite { what: "loss of the autoencoder", step: state.update });
     };
@@ -124,17 +125,13 @@ pub fn update_vae(
 fn terms(parts: &LossParts) -> Result<NvaeTerms> {
     Ok(NvaeTerms {
         loss: 0.0,
-        reconstruction: number(&parts.reconstruction.mean_all()?)?,
-        kl: parts.kl.detach().mean(1)?.to_dtype(DType::F64)?.to_vec1()?,
-        spectral: number(&parts.spectral)?,
-        gains: number(&parts.gains)?,
+        reconstruction: host::scalar(&parts.reconstruction.mean_all()?)?,
+        kl: host::values(&parts.kl.mean(1)?)?,
+        spectral: host::scalar(&parts.spectral)?,
+        gains: host::scalar(&parts.gains)?,
         kl_weight: 0.0,
         learning_rate: 0.0,
     })
-}
-
-fn number(x: &Tensor) -> Result<f64> {
-    Ok(x.detach().to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// Moves the running moments of the decoder to those of samples at a temperature: as many passes of

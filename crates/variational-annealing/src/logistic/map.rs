@@ -1,9 +1,7 @@
 //! The point estimate at a fixed precision.
 
 use candle_core::Tensor;
-use chains_core::{Error, Result};
-
-use super::rows;
+use chains_core::{Error, Result, host};
 
 /// Newton steps, at most; a dozen are usual.
 const STEPS: usize = 100;
@@ -25,7 +23,7 @@ pub fn map_estimate(inputs: &Tensor, labels: &[f64], alpha: f64) -> Result<Tenso
         return Err(Error::Shape { what: "labels", expected, got });
     }
     chains_core::config::positive("alpha", alpha)?;
-    let data = rows(inputs)?;
+    let data = host::rows(inputs)?;
     let problem = Problem { data: &data, labels, alpha };
     let mut w = vec![0.0; d];
     let mut value = problem.value(&w);

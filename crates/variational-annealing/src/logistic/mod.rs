@@ -5,7 +5,7 @@ mod predict;
 #[cfg(test)]
 mod tests;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use chains_core::{Error, Result, density::Energy, ops};
 
 pub use self::{
@@ -137,9 +137,4 @@ impl Energy for LogisticPosterior {
         let of_eta = (((square * 0.5)? + self.rate)?.mul(&alpha)? - drift)?;
         Ok((energy, Tensor::cat(&[of_w, of_eta], 1)?))
     }
-}
-
-/// A matrix on the host, row by row, as f64.
-fn rows(x: &Tensor) -> Result<Vec<Vec<f64>>> {
-    Ok(x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2()?)
 }

@@ -1,9 +1,7 @@
 //! Predictions of a sample of weights.
 
 use candle_core::Tensor;
-use chains_core::{Error, Result};
-
-use super::rows;
+use chains_core::{Error, Result, host};
 
 /// How well a sample of weights predicts labels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +28,7 @@ pub fn predict(weights: &Tensor, inputs: &Tensor, labels: &[f64]) -> Result<Pred
         let got = vec![m, own, labels.len()];
         return Err(Error::Shape { what: "sample of weights", expected, got });
     }
-    let (weights, inputs) = (rows(weights)?, rows(inputs)?);
+    let (weights, inputs) = (host::rows(weights)?, host::rows(inputs)?);
     let (mut right, mut sum) = (0, 0.0);
     for (x, y) in inputs.iter().zip(labels) {
         let dot = |w: &Vec<f64>| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();

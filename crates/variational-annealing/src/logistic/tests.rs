@@ -101,6 +101,16 @@ fn without_data_the_chain_samples_the_prior() {
     // The fourth central moment of a log-gamma law of shape 1 is 14.61; that of the square 11.9.
     assert!((mean(&spread) - deviation * deviation).abs() < 4.0 * 11.9_f64.sqrt() / root);
     assert!((mean(&products) - 2.0).abs() < 4.0 * 2.0 / root, "{}", mean(&products));
+    // The law of eta itself, P(eta <= t) = 1 - exp(-e^t / 100), by its largest gap to the last states of
+    // the chains, which are independent: 1.95 / sqrt(n) is passed by chance once in a thousand times.
+    let mut last = etas.split_off(etas.len() - 400);
+    last.sort_by(f64::total_cmp);
+    let gaps = last.iter().enumerate().map(|(i, eta)| {
+        let law = -(-eta.exp() / 100.0).exp_m1();
+        (law - i as f64 / 400.0).abs().max((law - (i + 1) as f64 / 400.0).abs())
+    });
+    let gap = gaps.fold(0.0, f64::max);
+    assert!(gap < 1.95 / root, "{gap}");
 }
 
 /// The posterior of `(v, eta)` with `w = v exp(-eta / 2)`, Jacobian included.

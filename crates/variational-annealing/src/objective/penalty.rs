@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use chains_core::{
     Result,
     density::value_and_grad,
+    host,
     tangent::{Recorded, Stacked},
 };
 
@@ -51,9 +52,8 @@ pub fn penalty_at(x: &Tensor, frozen: impl Fn(&Recorded) -> Result<Recorded>) ->
         Some(before) => points.knowing(&before),
         None => points,
     };
-    let host = |t: Tensor| -> Result<f64> { Ok(t.to_dtype(DType::F64)?.to_scalar()?) };
-    let value = host((&length - 1.0)?.sqr()?.mean_all()?)?;
-    Ok(Penalty { value, length: host(length.mean_all()?)?, points })
+    let value = host::scalar(&(&length - 1.0)?.sqr()?.mean_all()?)?;
+    Ok(Penalty { value, length: host::scalar(&length.mean_all()?)?, points })
 }
 
 impl Penalty {

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use chains_core::{
     Error, Noise, ParamStore, Result, Seed,
     autograd::value_and_gradients,
+    host,
     nn::BatchNormMoments,
     optim::{Adam, AdamConfig},
 };
@@ -58,11 +59,8 @@ impl ScoreModel {
             let denoised = self.live.forward(&noisy, &mut BatchNormMoments::Running)?;
             denoising_loss(&denoised, x)
         })?;
-        let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-        if !loss.is_finite() {
-            let step = usize::try_from(self.adam.steps()).unwrap_or(usize::MAX);
-            return Err(Error::NonFinite { what: "denoiser loss", step });
-        }
+        let step = usize::try_from(self.adam.steps()).unwrap_or(usize::MAX);
+        let loss = host::finite(&loss, "denoiser loss", step)?;
         self.adam.step(&self.store, &grads, rate)?;
         Ok(loss)
     }

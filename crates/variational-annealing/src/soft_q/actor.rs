@@ -2,8 +2,8 @@
 
 use std::f64::consts::TAU;
 
-use candle_core::{DType, Device, Tensor};
-use chains_core::{Noise, Result, ops};
+use candle_core::{Device, Tensor};
+use chains_core::{Noise, Result, host, ops};
 
 use super::{ACTIONS, OBSERVED, agent::SoftQ, policy::Policy, q_function::repeated};
 use crate::swimmer::Swimmer;
@@ -113,7 +113,7 @@ pub fn episodes(
     let mut episodes: Vec<Episode> = swimmers.iter().map(begin).collect();
     for step in 0..path {
         let actions = actor.act(&observed(&swimmers, device)?, step, noise)?;
-        let actions = actions.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let actions = host::rows(&actions)?;
         for ((swimmer, episode), action) in swimmers.iter_mut().zip(&mut episodes).zip(actions) {
             episode.sum += swimmer.step([action[0], action[1]])?;
             episode.states.push(*swimmer);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 use chains_core::{
-    Error, Noise, ParamStore, Result, Seed, autograd::value_and_gradients, checkpoint, ops,
+    Error, Noise, ParamStore, Result, Seed, autograd::value_and_gradients, checkpoint, host, ops,
     optim::Adam,
 };
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ACTIONS,
     config::{PolicyConfig, Proposal, SoftQConfig},
-    policy::{Policy, PolicyStep, PolicyTerms, finite, scalar},
+    policy::{Policy, PolicyStep, PolicyTerms},
     q_function::{QNetwork, repeated},
     replay::Batch,
     squash::{log_squash, squashed_log_target},
@@ -216,12 +216,12 @@ impl SoftQ {
         let mut q = 0.0;
         let (loss, grads) = value_and_gradients(|| {
             let values = self.live.forward(&batch.states, &batch.actions)?;
-            q = scalar(&values.mean_all()?)?;
+            q = host::scalar(&values.mean_all()?)?;
             Ok(((values - &targets)?.sqr()?.mean_all()? * 0.5)?)
         })?;
-        let q_loss = finite(&loss, "loss of Q", self.updates)?;
+        let q_loss = host::finite(&loss, "loss of Q", self.updates)?;
         self.adam.step(&self.store, &grads, self.config.learning.learning_rate)?;
-        let target = scalar(&targets.mean_all()?)?;
+        let target = host::scalar(&targets.mean_all()?)?;
         Ok(SoftQTerms { q_loss, q, target, policy: PolicyTerms::new() })
     }
 

@@ -1,5 +1,6 @@
 //! Particles on Gaussians, of which everything is known.
 
+use candle_core::{DType, Device};
 use chains_core::{Noise, Seed};
 
 use super::*;

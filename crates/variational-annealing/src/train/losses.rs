@@ -1,7 +1,7 @@
 //! The losses of an iteration at one set of weights, and their gradients.
 
-use candle_core::{DType, Tensor, Var, backprop::GradStore};
-use chains_core::{Noise, Result, autograd::values_and_gradients, nn::BatchNormMoments};
+use candle_core::{Tensor, Var, backprop::GradStore};
+use chains_core::{Noise, Result, autograd::values_and_gradients, host, nn::BatchNormMoments};
 
 use super::denoises;
 use crate::{
@@ -146,7 +146,7 @@ pub fn losses(
     let [critic, generator, denoiser] = roots.map(|(wanted, _)| next(wanted));
     let mut terms = pass.terms;
     let value = |pair: &Option<(Tensor, GradStore)>| match pair {
-        Some((value, _)) => scalar(value),
+        Some((value, _)) => host::scalar(value),
         None => Ok(0.0),
     };
     // The penalty's surrogate is not its value.
@@ -186,10 +186,10 @@ impl Pass<'_> {
             images = images.detach();
         }
         let fake = self.live.discriminator.forward(&images, &mut self.moved.fake)?;
-        self.terms.fake = scalar(&fake.logit.mean_all()?)?;
+        self.terms.fake = host::scalar(&fake.logit.mean_all()?)?;
         let mut all = Vec::with_capacity(3);
         if let Some(real) = &real {
-            self.terms.real = scalar(&real.logit.mean_all()?)?;
+            self.terms.real = host::scalar(&real.logit.mean_all()?)?;
             let loss = critic_loss(objective, &real.logit, &fake.logit)?;
             all.push(match objective {
                 Objective::WGanGp => self.penalised(loss, (x, &images), noise)?,
@@ -222,7 +222,7 @@ impl Pass<'_> {
             return Ok(loss);
         }
         let term = self.term(&self.live.framed(&fake.feature)?)?;
-        self.terms.annealing = scalar(&term)?;
+        self.terms.annealing = host::scalar(&term)?;
         Ok((loss + term)?)
     }
 
@@ -260,12 +260,7 @@ impl Pass<'_> {
         let Penalty { value, length, .. } = penalty;
         let surrogate = penalty.surrogate(|x| Ok(self.live.discriminator.plain(x)?.logit))?;
         (self.terms.penalty, self.terms.gradient_norm) = (value, length);
-        self.terms.critic = weight * (value - scalar(&surrogate)?);
+        self.terms.critic = weight * (value - host::scalar(&surrogate)?);
         Ok((loss + (surrogate * weight)?)?)
     }
-}
-
-/// The value of a scalar on the host.
-fn scalar(x: &Tensor) -> Result<f64> {
-    Ok(x.detach().to_dtype(DType::F64)?.to_scalar()?)
 }

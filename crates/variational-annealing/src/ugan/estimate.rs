@@ -1,7 +1,6 @@
 //! The normalising constant, by importance sampling from the proposal.
 
-use candle_core::{DType, Device, Tensor};
-use chains_core::{Noise, Result, density::Sample};
+use chains_core::{Noise, Result, density::Sample, host};
 
 use super::Target;
 use crate::maf::Maf;
@@ -46,10 +45,7 @@ pub fn log_partition(
     let y = flow.sample(n, noise)?;
     let log_u = target.log_density(&y, None)?;
     let log_nu = flow.log_prob_given(&y, None)?;
-    let host = |values: Tensor| -> Result<Vec<f64>> {
-        Ok(values.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
-    };
-    let pairs = host(log_u)?.into_iter().zip(host(log_nu)?);
+    let pairs = host::values(&log_u)?.into_iter().zip(host::values(&log_nu)?);
     let weights: Vec<f64> = pairs.map(|(u, nu)| u - nu).collect();
     Ok(LogPartition::from_log_weights(&weights))
 }

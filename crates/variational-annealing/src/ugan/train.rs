@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use chains_core::{
     Error, Noise, ParamStore, Result,
     autograd::{value_and_gradients, value_and_weighted_gradients},
+    host,
     optim::{Adam, WeightAverage, clip_norm},
 };
 
@@ -158,7 +159,7 @@ pub fn update(
     if iteration >= config.warm_up {
         let own = model.log_density_and_grad(&proposal, &x, context)?;
         let (value, grad) = sample_gradient(&x, context, own, target, weights)?;
-        terms.objective = finite(&value.mean_all()?, "generator objective", iteration)?;
+        terms.objective = host::finite(&value.mean_all()?, "generator objective", iteration)?;
         let each = (grad / b.max(1) as f64)?;
         terms.gradient_norm = generator_step(model, state, config, (&z, context), &each)?;
     }
@@ -185,7 +186,7 @@ fn critic_step(
         let d = model.live_critic().logit(points, context)?;
         ratio_loss(&d.narrow(0, 0, b)?, &d.narrow(0, b, b)?)
     })?;
-    let loss = finite(&loss, "critic loss", state.iteration)?;
+    let loss = host::finite(&loss, "critic loss", state.iteration)?;
     state.optimisers[1].step(model.critic_store(), &grads, config.critic_rate)?;
     Ok(loss)
 }
@@ -200,7 +201,7 @@ fn flow_step(
     let (loss, grads) = value_and_gradients(|| {
         Ok(model.live_flow().log_prob_given(x, context)?.mean_all()?.neg()?)
     })?;
-    let loss = finite(&loss, "negative log density of the proposal", state.iteration)?;
+    let loss = host::finite(&loss, "negative log density of the proposal", state.iteration)?;
     state.optimisers[2].step(model.flow_store(), &grads, config.flow_rate)?;
     Ok(loss)
 }
@@ -224,10 +225,4 @@ fn generator_step(
     let done = state.iteration + 1 - config.warm_up;
     state.average.update(store, done)?;
     Ok(length)
-}
-
-/// A scalar on the host.
-fn finite(value: &Tensor, what: &'static str, step: usize) -> Result<f64> {
-    let value: f64 = value.to_dtype(DType::F64)?.to_scalar()?;
-    if value.is_finite() { Ok(value) } else { Err(Error::NonFinite { what, step }) }
 }

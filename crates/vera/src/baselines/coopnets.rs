@@ -9,6 +9,7 @@ use chains_core::{
     chain::{StepSchedule, chain},
     config::positive,
     density::Energy,
+    host,
     mcmc::Langevin,
     nn::BatchNormMoments,
     optim::{Adam, AdamConfig},
@@ -26,7 +27,7 @@ use crate::{
     network::{EnergyNetwork, EnergyOf},
     players::Players,
     posterior_hmc::PosteriorEnergy,
-    train::{Labels, finite, scalar},
+    train::{Labels, finite},
 };
 
 /// Cooperative networks (Xie et al. 2018) as in the comparison of Table 2.
@@ -186,7 +187,7 @@ pub fn coop_update<E: EnergyNetwork, G: GeneratorNetwork>(
         let square = (mean - &ends)?.sqr()?.sum_all()?;
         Ok((square * (0.5 * share(&ends) / posterior.variance))?)
     })?;
-    let reconstruction = scalar(&loss)?;
+    let reconstruction = host::scalar(&loss)?;
     finite(reconstruction, "generator loss", iteration)?;
     state.energy.step(players.store(), &energy_grads, config.energy_rate.at(iteration))?;
     state.generator.step(players.store(), &grads, config.generator_rate.at(iteration))?;

@@ -1,16 +1,15 @@
 //! Score matching of NICE with the Hessian's diagonal by curvature propagation.
 
 use candle_core::{Tensor, backprop::GradStore};
-use chains_core::{Noise, ParamStore, Result, autograd::value_and_gradients, nn::Linear, ops};
+use chains_core::{
+    Noise, ParamStore, Result, autograd::value_and_gradients, host, nn::Linear, ops,
+};
 
 use super::{
     score_matching::Directions,
     shared::{EnergyState, Optimisation},
 };
-use crate::{
-    network::Nice,
-    train::{finite, scalar},
-};
+use crate::{network::Nice, train::finite};
 
 /// The score of a network and an unbiased estimate of the diagonal of its Hessian, which is the
 /// product of two factors (Martens, Sutskever, Swersky 2012); each `(b, dim)`, with a graph in the
@@ -153,7 +152,7 @@ pub fn curvature_gradients(
         let square = (found.score.sqr()?.sum(1)? * 0.5)?;
         Ok((square + found.diagonal()?.sum(1)?)?.mean_all()?)
     })?;
-    Ok((scalar(&loss)?, grads))
+    Ok((host::scalar(&loss)?, grads))
 }
 
 /// One update of curvature-propagation score matching (Table 2, "CP-SM"); the objective comes back, as

@@ -1,13 +1,10 @@
 //! Maximum likelihood of a network that is normalised.
 
 use candle_core::Tensor;
-use chains_core::{Error, Noise, Result, autograd::value_and_gradients};
+use chains_core::{Error, Noise, Result, autograd::value_and_gradients, host};
 
 use super::shared::{EnergyPlayer, EnergyState, Optimisation};
-use crate::{
-    network::EnergyNetwork,
-    train::{finite, scalar},
-};
+use crate::{network::EnergyNetwork, train::finite};
 
 /// One update along the gradient of `mean log p(x)`, which comes back in nats, as it was before
 /// (Tables 2 and 10, "ML").
@@ -33,7 +30,7 @@ pub fn likelihood_update<E: EnergyNetwork>(
     let masks = player.live.masks(x.dims().first().copied().unwrap_or(0), noise)?;
     let (loss, grads) =
         value_and_gradients(|| Ok(player.live.log_density(x, &masks)?.mean_all()?.neg()?))?;
-    let loss = scalar(&loss)?;
+    let loss = host::scalar(&loss)?;
     finite(loss, "likelihood", state.iteration)?;
     state.step(player.store, &grads, config)?;
     Ok(-loss)

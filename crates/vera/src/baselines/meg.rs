@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use chains_core::{
     Error, Noise, ParamStore, Result, Seed,
     autograd::value_and_gradients,
+    host,
     nn::BatchNormMoments,
     optim::{Adam, AdamConfig},
     schedule::MultiStep,
@@ -20,7 +21,7 @@ use crate::{
     generator::{Generator, GeneratorNetwork},
     network::EnergyNetwork,
     players::Players,
-    train::{Labels, finite, scalar},
+    train::{Labels, finite},
 };
 
 /// Name of the statistics network among the tensors of a state.
@@ -237,11 +238,11 @@ pub fn meg_update<E: EnergyNetwork, G: GeneratorNetwork>(
             let x = players.live_generator().network.mean(&z, &mut moments)?;
             let f = players.energy().log_density(&x, &masks)?.mean_all()?;
             let information = information_loss(&state.network, &x, &z, &order)?;
-            terms.generator = scalar(&f)?;
-            terms.information_loss = scalar(&information)?;
+            terms.generator = host::scalar(&f)?;
+            terms.information_loss = host::scalar(&information)?;
             Ok(((information * config.information_weight)? - f)?)
         })?;
-        finite(scalar(&loss)?, "generator loss", iteration)?;
+        finite(host::scalar(&loss)?, "generator loss", iteration)?;
         let rate = config.generator_rate.at(iteration);
         state.generator.step(players.store(), &grads, rate)?;
         state.statistics.step(&state.store, &grads, rate)?;

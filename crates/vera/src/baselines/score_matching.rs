@@ -6,6 +6,7 @@ use chains_core::{
     autograd::value_and_gradients,
     config::positive,
     density::value_and_grad,
+    host,
     optim::AdamConfig,
     schedule::MultiStep,
     tangent::{Jet, Stacked},
@@ -13,10 +14,7 @@ use chains_core::{
 use serde::{Deserialize, Serialize};
 
 use super::shared::{EnergyPlayer, EnergyState, Optimisation, share};
-use crate::{
-    network::EnergyNetwork,
-    train::{finite, scalar},
-};
+use crate::{network::EnergyNetwork, train::finite};
 
 /// The law of the random directions of slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +166,7 @@ pub fn sliced_gradients<E: EnergyNetwork>(
     let (loss, grads) = value_and_gradients(|| {
         let jet = player.live.log_density(&Jet::along(x.clone(), v.clone())?, masks)?;
         let bent = jet.second().mean_all()?;
-        curvature = scalar(&bent)?;
+        curvature = host::scalar(&bent)?;
         match &score {
             None => Ok((bent + (jet.first().sqr()?.mean_all()? * 0.5)?)?),
             Some(score) => {
@@ -178,7 +176,7 @@ pub fn sliced_gradients<E: EnergyNetwork>(
         }
     })?;
     match score {
-        None => Ok((scalar(&loss)?, grads)),
+        None => Ok((host::scalar(&loss)?, grads)),
         Some(score) => Ok((curvature + half_square(&score)?, grads)),
     }
 }
@@ -213,5 +211,5 @@ pub fn denoising_gradients<E: EnergyNetwork>(
 
 /// `mean |x|^2 / 2` over rows.
 fn half_square(x: &Tensor) -> Result<f64> {
-    Ok(0.5 * share(x) * scalar(&x.sqr()?.sum_all()?)?)
+    Ok(0.5 * share(x) * host::scalar(&x.sqr()?.sum_all()?)?)
 }

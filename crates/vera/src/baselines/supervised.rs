@@ -1,14 +1,10 @@
 //! Classification alone.
 
 use candle_core::Tensor;
-use chains_core::{Noise, Result, autograd::value_and_gradients};
+use chains_core::{Noise, Result, autograd::value_and_gradients, host};
 
 use super::shared::{EnergyPlayer, EnergyState, Optimisation};
-use crate::{
-    network::EnergyNetwork,
-    objective::cross_entropy,
-    train::{finite, scalar},
-};
+use crate::{network::EnergyNetwork, objective::cross_entropy, train::finite};
 
 /// One update along the gradient of the cross-entropy, which comes back in nats, as it was before.
 ///
@@ -30,7 +26,7 @@ pub fn supervised_update<E: EnergyNetwork>(
     let masks = player.live.masks(x.dims().first().copied().unwrap_or(0), noise)?;
     let (loss, grads) =
         value_and_gradients(|| cross_entropy(&player.live.logits(x, &masks)?, classes))?;
-    let loss = scalar(&loss)?;
+    let loss = host::scalar(&loss)?;
     finite(loss, "classification loss", state.iteration)?;
     state.step(player.store, &grads, config)?;
     Ok(loss)

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor, backprop::GradStore};
 use chains_core::{
-    Noise, Result, autograd::value_and_gradients, config::positive, density::value_and_grad,
+    Noise, Result, autograd::value_and_gradients, config::positive, density::value_and_grad, host,
 };
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::shared::{EnergyPlayer, EnergyState, Optimisation, at_least_one, not_n
 use crate::{
     network::EnergyNetwork,
     objective::{class_entropy, cross_entropy, log_softmax},
-    train::{Labels, finite, scalar},
+    train::{Labels, finite},
 };
 
 /// Added to lengths of directions.
@@ -161,8 +161,8 @@ pub fn vat_gradients<E: EnergyNetwork>(
         let here = logits.narrow(0, 0, b)?;
         let smoothness = divergence(&log_p, &logits.narrow(0, b, b)?)?;
         let entropy = class_entropy(&here)?;
-        terms.smoothness = scalar(&smoothness)?;
-        terms.class_entropy = scalar(&entropy)?;
+        terms.smoothness = host::scalar(&smoothness)?;
+        terms.class_entropy = host::scalar(&entropy)?;
         let loss = (smoothness * config.smoothness_weight)?;
         let loss = (loss + (entropy * config.class_entropy_weight)?)?;
         let cross = match labels {
@@ -172,10 +172,10 @@ pub fn vat_gradients<E: EnergyNetwork>(
                 cross_entropy(&logits.narrow(0, 2 * b, x.dims()[0])?, classes)?
             }
         };
-        terms.classification = scalar(&cross)?;
+        terms.classification = host::scalar(&cross)?;
         Ok((loss + (cross * config.class_weight)?)?)
     })?;
-    terms.loss = scalar(&loss)?;
+    terms.loss = host::scalar(&loss)?;
     Ok((terms, grads))
 }
 

@@ -5,9 +5,9 @@ mod linear;
 mod mlp;
 mod resnet;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use chains_core::{Noise, Result, nn::BatchNormMoments, ops, params::ParamStore};
+use chains_core::{Noise, Result, host, nn::BatchNormMoments, ops, params::ParamStore};
 
 pub use self::{
     dcgan::DcganGenerator, linear::LinearGenerator, mlp::MlpGenerator, resnet::ResNetGenerator,
@@ -84,8 +84,7 @@ impl<G: GeneratorNetwork> Generator<G> {
     /// # Errors
     /// Of the tensor library.
     pub fn sigma(&self) -> Result<f64> {
-        let value = self.log_sigma.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        Ok(value.to_vec1::<f64>()?.first().map_or(f64::NAN, |s| s.exp()))
+        Ok(host::values(&self.log_sigma)?.first().map_or(f64::NAN, |s| s.exp()))
     }
 }
 

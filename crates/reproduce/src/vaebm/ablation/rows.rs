@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{DType, Tensor};
-use chains_core::ParamStore;
+use chains_core::{ParamStore, host};
 use vaebm::{
     EnergyModel, VaebmModel,
     energy::{EnergyNet, EnergyPair},
@@ -76,7 +76,7 @@ pub(super) fn make(run: &mut Run<'_>, parts: &Parts<'_>, row: Row) -> Result<Out
         other => other?,
     };
     if let Some(images) = &outcome.images
-        && !images.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite()
+        && !host::scalar(&images.sum_all()?)?.is_finite()
     {
         outcome.images = None;
         outcome.broken.get_or_insert("samples are not finite".into());

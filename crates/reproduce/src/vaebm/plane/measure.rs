@@ -5,6 +5,7 @@ use chains_core::{
     Noise, Seed,
     chain::LogWeights,
     density::{Energy, LogDensity, Sample},
+    host,
 };
 use datasets::toys::Gaussians;
 use serde::{Deserialize, Serialize};
@@ -41,10 +42,6 @@ pub(super) fn mean_and_error(values: &[f64]) -> (f64, f64) {
     (mean, (scatter / (n - 1.0).max(1.0) / n).sqrt())
 }
 
-fn host(values: &Tensor) -> Result<Vec<f64>> {
-    Ok(values.to_dtype(DType::F64)?.to_device(&candle_core::Device::Cpu)?.to_vec1()?)
-}
-
 impl Points {
     pub(super) fn draw(settings: &PlaneSettings, seed: Seed) -> Result<Self> {
         let mut noise = seed.child("test").host_noise();
@@ -56,7 +53,7 @@ impl Points {
     /// `ln p` of the truth: of all points, and of those on which likelihoods are.
     pub(super) fn truth(&self) -> Result<[Vec<f64>; 2]> {
         let gaussians = Gaussians::twenty_five();
-        let of = |x: &Tensor| host(&gaussians.log_prob(&x.to_dtype(DType::F64)?)?);
+        let of = |x: &Tensor| host::values(&gaussians.log_prob(&host::tensor(x)?)?);
         Ok([of(&self.all)?, of(&self.measured)?])
     }
 }
@@ -129,7 +126,7 @@ pub(super) fn energies(model: &EnergyModel, x: &Tensor) -> Result<Vec<f64>> {
     let x = x.to_device(model.store().device())?;
     for at in (0..n).step_by(ROWS) {
         let part = x.narrow(0, at, ROWS.min(n - at))?.contiguous()?;
-        found.extend(host(&model.frozen().energy(&part)?)?);
+        found.extend(host::values(&model.frozen().energy(&part)?)?);
     }
     Ok(found)
 }

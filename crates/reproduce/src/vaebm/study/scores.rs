@@ -1,8 +1,7 @@
 //! Log-likelihood estimates and energies of sets of images.
 
-use candle_core::DType;
 use chains_core::{
-    Seed,
+    Seed, host,
     train::{Event, Observer},
 };
 use datasets::ImageSet;
@@ -57,7 +56,7 @@ impl Scored {
             let x = batch(set, &block, None, &device)?;
             let energy = chains_core::density::Energy::energy(energy_of, &x)?.detach();
             scored.product.extend(unnormalised_log_density(&bound, &energy)?);
-            scored.energy.extend(energy.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+            scored.energy.extend(host::values(&energy)?);
             scored.bound.extend(bound);
             let step = scored.bound.len();
             observer.observe(&Event::Scalars { step, values: &[] })?;

@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct GridSettings {
     /// Rows of the grid.
     pub(super) objectives: Vec<Objective>,
-    /// Columns of the grid, of [`TERMS`].
+    /// Columns of the grid, of [`TERMS`] and [`OTHERS`].
     pub(super) terms: Vec<String>,
     /// Also the Wasserstein GAN whose denoiser never learns: the released script never steps it.
     pub(super) untrained_denoiser: bool,
@@ -40,6 +40,9 @@ pub(super) struct GridSettings {
 /// Names of the columns.
 pub(super) const TERMS: [&str; 6] = ["none", "dfm", "linear+1", "linear-1", "sine", "zigzag"];
 
+/// Columns by request only: the released script's gradient, and scores of residuals.
+pub(super) const OTHERS: [&str; 2] = ["reference-compat-1", "residual-1"];
+
 /// Term and schedule of a column.
 fn term(name: &str, iterations: usize) -> Option<(AnnealTerm, Schedule)> {
     let score = |schedule| (AnnealTerm::Score, schedule);
@@ -50,6 +53,8 @@ fn term(name: &str, iterations: usize) -> Option<(AnnealTerm, Schedule)> {
         "linear-1" => score(Schedule::linear(-1.0)),
         "sine" => score(Schedule::sine(1.0)),
         // Five cycles.
+        "reference-compat-1" => (AnnealTerm::ReferenceCompat, Schedule::linear(-1.0)),
+        "residual-1" => (AnnealTerm::Residual, Schedule::linear(-1.0)),
         "zigzag" => score(Schedule::zigzag(1.0, (iterations / 10).max(1))),
         _ => return None,
     })
@@ -84,7 +89,10 @@ impl GridSettings {
             ("shown", settings.shown, 1),
         ])?;
         if let Some(name) = settings.terms.iter().find(|name| term(name, 1).is_none()) {
-            return bad("terms", &format!("`{name}` is none of {}", TERMS.join(", ")));
+            return bad(
+                "terms",
+                &format!("`{name}` is none of {}, {}", TERMS.join(", "), OTHERS.join(", ")),
+            );
         }
         if settings.shown > settings.samples {
             return bad("shown", "must not be above samples");

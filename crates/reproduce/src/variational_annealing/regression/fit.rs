@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use chains_core::{
     Noise, Seed,
     chain::{Kernel, StepSchedule, chain},
+    host,
     mcmc::{Adapted, Hmc, StepSizeRule},
 };
 use datasets::Table;
@@ -30,6 +31,9 @@ const TICK: usize = 50;
 
 /// The methods, in the order of the tables.
 pub(super) const METHODS: [&str; 4] = ["HMC", "U-GAN", "SVGD", "MAP, alpha = 1"];
+/// Places of two of them.
+pub(super) const UGAN: usize = 1;
+pub(super) const SVGD: usize = 2;
 
 /// What a method gave on a split.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,7 +75,8 @@ pub(super) fn cell<'a>(
         let seed = Seed::new(index).child("regression").child(set.name);
         let job = Job { settings, train, test, seed, device };
         let posterior = LogisticPosterior::new(&job.train.inputs, &job.train.labels)?;
-        let (hmc, acceptance) = job.hmc(&posterior)?;
+        let exact = job.train.inputs.to_dtype(DType::F64)?;
+        let (hmc, acceptance) = job.hmc(&LogisticPosterior::new(&exact, &job.train.labels)?)?;
         let there =
             LogisticPosterior::new(&job.train.inputs.to_device(device)?, &job.train.labels)?;
         let outcomes = vec![hmc, job.ugan(&there, ticker)?, job.svgd(&posterior)?, job.map()?];
@@ -93,9 +98,8 @@ struct Job<'a> {
 impl Job<'_> {
     fn outcome(&self, theta: &Tensor, started: Instant) -> Result<Outcome> {
         let seconds = started.elapsed().as_secs_f64();
-        let theta = theta.to_device(&Device::Cpu)?;
+        let theta = host::tensor(theta)?;
         let found = predict(&theta, &self.test.inputs, &self.test.labels)?;
-        let theta = theta.to_dtype(DType::F64)?;
         let mean = theta.mean(0)?;
         let variance = theta.broadcast_sub(&mean)?.sqr()?.mean(0)?;
         Ok(Outcome {
@@ -121,7 +125,7 @@ impl Job<'_> {
         let mut noise = self.seed.child("hmc").host_noise();
         let rule = StepSizeRule { target: 0.8, ..StepSizeRule::decoder_models() };
         let adapted = Adapted::new(Hmc::new(posterior, leapfrog, 0.02)?, rule)?;
-        let start = self.start(chains, posterior.dim(), "hmc start")?;
+        let start = self.start(chains, posterior.dim(), "hmc start")?.to_dtype(DType::F64)?;
         let schedule = StepSchedule { len: burn_in };
         let mut state = adapted.kernel().init(start.clone())?;
         if let Some(last) = chain(&adapted, start, &schedule, &mut noise)?.last() {
@@ -139,7 +143,7 @@ impl Job<'_> {
     }
 
     fn ugan(&self, posterior: &LogisticPosterior, ticker: &Ticker) -> Result<Outcome> {
-        let (training, started) = (self.settings.training(), Instant::now());
+        let (training, started) = (self.settings.training()?, Instant::now());
         let networks = self.settings.networks(posterior.dim());
         let model = Ugan::new(&networks, self.seed.child("model"), self.device)?;
         let mut state = TrainState::new(&model, &training)?;

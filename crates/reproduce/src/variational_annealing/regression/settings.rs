@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use variational_annealing::{
-    MafConfig, Schedule,
+    Annealing, MafConfig, Reg, Schedule,
     anneal::SIGN_CONVENTION,
     ugan::{UganConfig, UganTraining},
 };
@@ -25,6 +25,9 @@ pub(super) struct RegressionSettings {
     pub(super) splits: usize,
     /// Is every value of a categorical column a column of its own?
     pub(super) one_hot: bool,
+    /// The form of the annealed divergence, `entropy` or `likelihood`. The weight below is that of the entropy
+    /// form; the other begins with the one of the same temperature.
+    pub(super) form: Reg,
     /// Initial weight of the entropy form, which falls to zero on a line. None by default: the heated
     /// posterior lies at low precisions, from where a generator of 62 dimensions does not come back.
     pub(super) linear: f64,
@@ -70,6 +73,7 @@ impl RegressionSettings {
             sets: scale.pick(names[..1].to_vec(), names.to_vec(), names.to_vec()),
             splits: scale.pick(1, 5, 20),
             one_hot: false,
+            form: Reg::Entropy,
             linear: 0.0,
             updates: scale.pick(30, 3_000, 10_000),
             warm_up: scale.pick(5, blr.warm_up, blr.warm_up),
@@ -97,7 +101,7 @@ impl RegressionSettings {
         UganConfig { generator: wide.clone(), critic: wide, flow, ..UganConfig::logistic(dim) }
     }
 
-    pub(super) fn training(&self) -> UganTraining {
+    pub(super) fn training(&self) -> Result<UganTraining> {
         let [generator_rate, critic_rate, flow_rate] = self.rates;
         let training = UganTraining {
             batch_size: self.batch_size,
@@ -109,7 +113,8 @@ impl RegressionSettings {
             flow_steps: self.steps,
             ..UganTraining::logistic(self.updates)
         };
-        training.annealed(Schedule::linear(self.linear))
+        let schedule = Schedule::linear(Reg::Entropy.convert(self.linear, self.form)?);
+        Ok(UganTraining { annealing: Annealing { reg: self.form, schedule }, ..training })
     }
 
     fn validate(&self) -> Result<()> {
@@ -127,7 +132,7 @@ impl RegressionSettings {
             return bad("linear", "must not be negative: it is where the heat begins");
         }
         self.networks(2).validate()?;
-        Ok(self.training().validate()?)
+        Ok(self.training()?.validate()?)
     }
 }
 

@@ -6,7 +6,9 @@ mod settings;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{HostNoise, Noise, Seed, density::Sample, schedule::LearningRate, train::Event};
+use chains_core::{
+    HostNoise, Noise, Seed, density::Sample, host, schedule::LearningRate, train::Event,
+};
 use datasets::toys::Banana;
 use eval_metrics::{Bandwidth, MmdOptions, mmd};
 use variational_annealing::{
@@ -145,7 +147,7 @@ struct Measured {
 
 fn measure(points: &Tensor, reference: &Tensor) -> Result<Measured> {
     let two = |x: Tensor| -> Result<[f64; 2]> {
-        let values = x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        let values = host::values(&x)?;
         Ok([values[0], values[1]])
     };
     let mean = points.mean_keepdim(0)?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use variational_annealing::{
     Annealing, Reg, Schedule,
-    anneal::COLDEST_ENTROPY,
+    anneal::{COLDEST_ENTROPY, SIGN_CONVENTION},
     soft_q::{PolicyConfig, Proposal, SoftQConfig},
 };
 
@@ -21,6 +21,8 @@ pub(super) const ANNEALED: &str = "u-gan-annealed";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SwimmerSettings {
+    /// What a signed weight means.
+    pub(super) sign_convention: String,
     /// Learners, see [`POLICIES`].
     pub(super) policies: Vec<String>,
     /// Steps that each of them makes in the environment.
@@ -72,6 +74,7 @@ pub(super) fn resolve(request: &Request) -> Result<SwimmerSettings> {
     let scale = request.scale;
     let published = SoftQConfig::published();
     let settings = request.settings(&SwimmerSettings {
+        sign_convention: SIGN_CONVENTION.into(),
         policies: POLICIES.map(str::to_owned).to_vec(),
         steps: scale.pick(60, 30_000, 500_000),
         begin: scale.pick(20, 1_000, 1_000),

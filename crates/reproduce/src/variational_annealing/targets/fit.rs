@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
-use chains_core::{Seed, density::Sample};
+use candle_core::{Device, Tensor};
+use chains_core::{Seed, density::Sample, host};
 use eval_metrics::{Bandwidth, MmdOptions, SteinKernel, ksd, mmd};
 use serde::{Deserialize, Serialize};
 use variational_annealing::ugan::{
@@ -154,7 +154,7 @@ impl Fit {
         let energy = self.plane.energy();
         let target = &*energy;
         let x = self.samples(model, state, "last")?;
-        let scores = target.energy_and_grad(&x.to_dtype(DType::F64)?)?.1.neg()?;
+        let scores = target.energy_and_grad(&host::tensor(&x)?)?.1.neg()?;
         let kernel = SteinKernel::Imq { offset: 1.0 };
         let ksd = score(ksd(rows(&x)?.view(), rows(&scores)?.view(), kernel))?.unbiased;
         let y = model.flow().sample(self.samples, &mut noise)?.to_device(&Device::Cpu)?;

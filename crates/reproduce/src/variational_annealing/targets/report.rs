@@ -1,6 +1,7 @@
 //! Tables, gates and pictures of a target.
 
 use candle_core::{Device, Tensor};
+use variational_annealing::Reg;
 
 use super::{
     fit::{Fit, Fitted},
@@ -25,7 +26,7 @@ const COLUMNS: usize = 6;
 
 pub(super) fn run(run: &mut Run<'_>, plane: Plane) -> Result<()> {
     let settings = TargetSettings::resolve(run.request)?;
-    let schedules = settings.schedules();
+    let schedules = settings.schedules()?;
     let mut trainings = Vec::new();
     for (_, schedule) in &schedules {
         for seed in seeds(run.request.seed, settings.seeds) {
@@ -57,11 +58,15 @@ fn words(run: &mut Run<'_>, plane: Plane, settings: &TargetSettings) {
          as its proposal (the paper's: 8 of [512, 512]) and a critic, {} updates of {} samples after a \
          warm-up of {}. A schedule is an initial weight of the entropy form that is zero from 0.8 of the \
          updates on; positive is hotter, beta = 1 / (1 + lambda). The paper shows pictures only; generator, \
-         critic and rates are ours. Evaluated is the average of the generator's weights, on {} samples.",
+         critic and rates are ours.{} Evaluated is the average of the generator's weights, on {} samples.",
         settings.blocks,
         settings.updates,
         settings.batch_size,
         settings.warm_up,
+        match settings.form {
+            Reg::Entropy => "",
+            Reg::Likelihood => " The trainings use the likelihood form with the weights of the same first temperatures.",
+        },
         settings.samples,
         h = settings.hidden,
     ));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use variational_annealing::{
-    MafConfig, Schedule,
+    Annealing, MafConfig, Reg, Schedule,
     anneal::SIGN_CONVENTION,
     ugan::{UganConfig, UganTraining},
 };
@@ -18,6 +18,9 @@ use crate::{
 pub(super) struct TargetSettings {
     /// What a signed weight means.
     pub(super) sign_convention: String,
+    /// The form of the annealed divergence, `entropy` or `likelihood`. Weights below are those of the entropy
+    /// form; the other begins with the one of the same temperature.
+    pub(super) form: Reg,
     /// Initial weights of the entropy form that fall to zero on a line.
     pub(super) linear: Vec<f64>,
     /// Initial weights of the entropy form that swing.
@@ -55,6 +58,7 @@ impl TargetSettings {
         let toy = UganTraining::toy(0);
         let settings = request.settings(&Self {
             sign_convention: SIGN_CONVENTION.into(),
+            form: Reg::Entropy,
             linear: scale.pick(vec![4.0], vec![1.0, 4.0], vec![1.0, 4.0]),
             sine: scale.pick(vec![], vec![4.0], vec![4.0]),
             updates: scale.pick(40, 3_000, 10_000),
@@ -74,11 +78,19 @@ impl TargetSettings {
     }
 
     /// Rows of the tables: without annealing, then every schedule.
-    pub(super) fn schedules(&self) -> Vec<Named> {
-        let none = ("none".to_owned(), Schedule::none());
-        let lines = self.linear.iter().map(|l| (format!("linear {l}"), Schedule::linear(*l)));
-        let sines = self.sine.iter().map(|l| (format!("sine {l}"), Schedule::sine(*l)));
-        std::iter::once(none).chain(lines).chain(sines).collect()
+    ///
+    /// # Errors
+    /// For a weight that is no temperature.
+    pub(super) fn schedules(&self) -> Result<Vec<Named>> {
+        let mut all = vec![("none".to_owned(), Schedule::none())];
+        let weight = |l: f64| Reg::Entropy.convert(l, self.form);
+        for l in &self.linear {
+            all.push((format!("linear {l}"), Schedule::linear(weight(*l)?)));
+        }
+        for l in &self.sine {
+            all.push((format!("sine {l}"), Schedule::sine(weight(*l)?)));
+        }
+        Ok(all)
     }
 
     pub(super) fn networks(&self) -> UganConfig {
@@ -98,7 +110,7 @@ impl TargetSettings {
             input_noise: self.input_noise,
             ..UganTraining::toy(self.updates)
         };
-        training.annealed(schedule)
+        UganTraining { annealing: Annealing { reg: self.form, schedule }, ..training }
     }
 
     fn validate(&self) -> Result<()> {
@@ -112,7 +124,7 @@ impl TargetSettings {
             return bad("looks", "must be at most updates");
         }
         self.networks().validate()?;
-        for (_, schedule) in self.schedules() {
+        for (_, schedule) in self.schedules()? {
             self.training(schedule).validate()?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Pictures of samples over the contours of a density.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
+use chains_core::host;
 
 use super::truth::Plane;
 use crate::error::Result;
@@ -21,7 +22,7 @@ pub(super) fn contours(plane: Plane) -> Result<Vec<f32>> {
         .flat_map(|i| [at(left, right, i % SIDE), at(top, bottom, i / SIDE)])
         .collect();
     let x = Tensor::from_vec(points, (SIDE * SIDE, 2), &Device::Cpu)?;
-    let energies = plane.energy().energy(&x)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let energies = host::values(&plane.energy().energy(&x)?)?;
     let least = energies.iter().copied().fold(f64::INFINITY, f64::min);
     let band = |i: usize| LEVELS.iter().filter(|level| energies[i] - least > **level).count();
     let mut image = vec![1.0; 3 * SIDE * SIDE];

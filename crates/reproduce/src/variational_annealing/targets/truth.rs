@@ -2,10 +2,11 @@
 
 use std::f64::consts::PI;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use chains_core::{
     Noise,
     density::{Energy, Sample},
+    host,
 };
 use datasets::toys::{Banana, Kidney};
 use serde::{Deserialize, Serialize};
@@ -83,7 +84,7 @@ impl Plane {
             let points: Vec<[f64; 2]> = points.collect();
             let flat: Vec<f64> = points.iter().flatten().copied().collect();
             let x = Tensor::from_vec(flat, (CELLS, 2), &Device::Cpu)?;
-            let energies = self.energy().energy(&x)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let energies = host::values(&self.energy().energy(&x)?)?;
             for ([x, y], energy) in points.into_iter().zip(energies) {
                 let log = -beta * energy;
                 let mass = log.exp();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use chains_core::{Noise, Seed, nn::BatchNormMoments};
+use chains_core::{Noise, Seed, host, nn::BatchNormMoments};
 use datasets::Shuffle;
 use serde::{Deserialize, Serialize};
 use vera::{
@@ -16,7 +16,6 @@ use super::{
         flow::data::{FlowData, Size},
         seeds::{all, mean, mean_error, seeds},
     },
-    ppca::host,
     shifts::{Shifts, shifts},
 };
 use crate::{
@@ -199,7 +198,7 @@ impl Training {
             let found = importance_score(generator, drawn, log_eta, k, &mut moments, noise)?;
             Ok(found.effective_samples()?)
         };
-        let learned = host(log_eta)?.to_vec1::<f64>()?;
+        let learned = host::values(log_eta)?;
         Ok(Weighed {
             learned: size(&drawn, log_eta)?,
             tenth: size(&drawn, &tenth)?,

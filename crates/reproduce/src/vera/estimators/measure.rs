@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{HostNoise, Seed, nn::BatchNormMoments};
+use chains_core::{HostNoise, Seed, host, nn::BatchNormMoments};
 use serde::{Deserialize, Serialize};
 use vera::{
     Drawn, HmcConfig, ScoreEstimate, TrainConfig, TrainState, config::HmcGradient, hmc_score,
     importance_score, posterior_step,
 };
 
-use super::ppca::{Ppca, host};
+use super::ppca::Ppca;
 use crate::error::Result;
 
 /// Generated rows at a time.
@@ -118,7 +118,7 @@ pub(super) fn learn_width(
         let moments = BatchNormMoments::batch();
         posterior_step(&ppca.model, &mut state, &config, &drawn, moments, noise)?;
     }
-    let learned = host(ppca.model.log_eta())?.to_vec1::<f64>()?;
+    let learned = host::values(ppca.model.log_eta())?;
     let gaps = learned.iter().zip(ppca.posterior_deviations()).map(|(a, b)| (a - b.ln()).abs());
     Ok(gaps.fold(0.0, f64::max))
 }
@@ -208,7 +208,7 @@ fn repeated(
         };
         let c = estimate(ppca, &again, estimator, noise)?.minus_score;
         // Relative to the exact value, so that squares do not cancel.
-        let error = host(&c)?.reshape((n, samples, dim))?.broadcast_sub(&exact)?;
+        let error = host::tensor(&c)?.reshape((n, samples, dim))?.broadcast_sub(&exact)?;
         sums[0] = (&sums[0] + error.sum(0)?)?;
         sums[1] = (&sums[1] + error.sqr()?.sum(0)?)?;
         done += n;
@@ -241,13 +241,13 @@ fn shares(
         let found = estimate(ppca, &drawn, estimator, noise)?;
         let [posterior, exact] = ppca.exact(&drawn.x)?;
         let offset = ppca.offset(&drawn.latent, &posterior)?;
-        let error = ppca.whitened(&(host(&found.minus_score)? - exact)?)?;
+        let error = ppca.whitened(&(host::tensor(&found.minus_score)? - exact)?)?;
         // How far the proposals' mean has come from the latent back to the posterior's.
         let back = (&offset - error)?;
         products.extend((&offset * back)?.sum(1)?.to_vec1::<f64>()?);
         squares.extend(offset.sqr()?.sum(1)?.to_vec1::<f64>()?);
         if matches!(estimator.0, Estimator::Importance(_)) {
-            sizes.extend(host(&found.weights)?.sqr()?.sum(0)?.recip()?.to_vec1::<f64>()?);
+            sizes.extend(host::tensor(&found.weights)?.sqr()?.sum(0)?.recip()?.to_vec1::<f64>()?);
         }
     }
     let effective = (!sizes.is_empty()).then(|| mean_and_error(&sizes));

@@ -1,7 +1,7 @@
 //! Probabilistic principal components: a linear generator of which everything is known.
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::Seed;
+use chains_core::{Seed, host};
 use eval_metrics::Moments;
 use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,7 @@ impl Ppca {
     }
 
     fn residual(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(host(x)?.broadcast_sub(&self.mean)?)
+        Ok(host::tensor(x)?.broadcast_sub(&self.mean)?)
     }
 
     /// What an estimate of minus the score, minus the exact one, is of the latent: the mean of the
@@ -151,13 +151,8 @@ impl Ppca {
     /// Offset of a latent from the mean of the posterior, in its deviations, `(b, d)`.
     pub(super) fn offset(&self, latent: &Tensor, posterior: &Tensor) -> Result<Tensor> {
         let scale: Vec<f64> = self.posterior_deviations().iter().map(|eta| 1.0 / eta).collect();
-        Ok((host(latent)? - posterior)?.broadcast_mul(&row(scale)?)?)
+        Ok((host::tensor(latent)? - posterior)?.broadcast_mul(&row(scale)?)?)
     }
-}
-
-/// f64 on the host.
-pub(super) fn host(x: &Tensor) -> Result<Tensor> {
-    Ok(x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
 fn row(values: Vec<f64>) -> Result<Tensor> {
@@ -215,7 +210,7 @@ pub(super) mod tests {
         let [posterior, score] = ppca.exact(&x).unwrap();
         let offset = ppca.offset(&latent, &posterior).unwrap();
         // c = (x - g(z0)) / sigma^2 of one proposal at z0.
-        let mean = host(&latent).unwrap().matmul(&ppca.loadings.t().unwrap()).unwrap();
+        let mean = host::tensor(&latent).unwrap().matmul(&ppca.loadings.t().unwrap()).unwrap();
         let c = ((ppca.residual(&x).unwrap() - mean).unwrap() * (1.0 / 0.04)).unwrap();
         let found = ppca.whitened(&(c - score).unwrap()).unwrap();
         let gap = (found - offset).unwrap().abs().unwrap().max_all().unwrap();

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, f64::consts::TAU, path::Path};
 
 use candle_core::{Device, Tensor};
-use chains_core::{Noise, Result, Seed, autograd::value_and_gradients, ops};
+use chains_core::{Noise, Result, Seed, autograd::value_and_gradients, host, ops};
 
-use super::{LogTarget, Policy, PolicyStep, PolicyTerms, Trained, finite, scalar};
+use super::{LogTarget, Policy, PolicyStep, PolicyTerms, Trained};
 use crate::{
     mlp::Mlp,
     soft_q::{ACTIONS, OBSERVED, config::GaussianConfig},
@@ -81,10 +81,13 @@ impl Policy for GaussianPolicy {
         let (loss, grads) = value_and_gradients(|| {
             let [h, log_prob] = drawn(&self.network.live, states, noise)?;
             let (log_prob, log_target) = (log_prob.mean_all()?, target(states, &h)?.mean_all()?);
-            terms.extend([("log_prob", scalar(&log_prob)?), ("log_target", scalar(&log_target)?)]);
+            terms.extend([
+                ("log_prob", host::scalar(&log_prob)?),
+                ("log_target", host::scalar(&log_target)?),
+            ]);
             Ok(((log_prob * weights.c_q)? - (log_target * weights.c_u)?)?)
         })?;
-        finite(&loss, "policy loss", step.update)?;
+        host::finite(&loss, "policy loss", step.update)?;
         self.network.step(&grads, step.rate)?;
         Ok(terms)
     }

@@ -159,14 +159,3 @@ fn counted<const N: usize>(counters: &[u64]) -> Result<[u64; N]> {
         Error::Config { field: "counters", reason }
     })
 }
-
-/// The value of a scalar on the host.
-pub(super) fn scalar(x: &Tensor) -> Result<f64> {
-    Ok(x.detach().to_dtype(DType::F64)?.to_scalar()?)
-}
-
-/// The same of a loss that must be a number.
-pub(super) fn finite(x: &Tensor, what: &'static str, step: usize) -> Result<f64> {
-    let value = scalar(x)?;
-    if value.is_finite() { Ok(value) } else { Err(Error::NonFinite { what, step }) }
-}

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use chains_core::{
-    Error, Noise, Result, Seed, autograd::value_and_gradients, density::value_and_grad,
+    Error, Noise, Result, Seed, autograd::value_and_gradients, density::value_and_grad, host,
 };
 
-use super::{LogTarget, Policy, PolicyStep, PolicyTerms, Trained, finite, scalar};
+use super::{LogTarget, Policy, PolicyStep, PolicyTerms, Trained};
 use crate::soft_q::{ACTIONS, OBSERVED, config::SteinConfig, q_function::repeated};
 
 /// The least bandwidth, in the units of a squared distance (public soft Q-learning code).
@@ -59,17 +59,17 @@ impl Policy for SteinPolicy {
         let stay = self.draw(&at_fixed, noise)?;
         let (value, score) = value_and_grad(&stay, |h| target(&at_fixed, h))?;
         let beta = step.weights()?.beta();
-        let log_target = finite(&value.mean_all()?, "log density of particles", step.update)?;
+        let log_target = host::finite(&value.mean_all()?, "log density of particles", step.update)?;
         let at_moving = repeated(states, moving)?;
         let xi = latent(&at_moving, noise)?;
         let mut reach = 0.0;
         let (_, grads) = value_and_gradients(|| {
             let moved = self.network.live.of_pair(&at_moving, &xi)?;
-            let [stay, score, at] = [&stay, &(&score * beta)?, &moved].map(host);
+            let [stay, score, at] = [&stay, &(&score * beta)?, &moved].map(host::values);
             let directions = stein_directions(&stay?, &score?, &at?, [b, fixed, moving, ACTIONS])?;
             let directions = Tensor::from_vec(directions, moved.shape(), &Device::Cpu)?;
             let directions = directions.to_dtype(moved.dtype())?.to_device(moved.device())?;
-            reach = scalar(&directions.sqr()?.mean_all()?)?.sqrt();
+            reach = host::scalar(&directions.sqr()?.mean_all()?)?.sqrt();
             Ok(moved.mul(&directions)?.mean_all()?.neg()?)
         })?;
         if !reach.is_finite() {
@@ -94,11 +94,6 @@ impl Policy for SteinPolicy {
     fn restore(&mut self, moments: &BTreeMap<String, Tensor>, counters: &[u64]) -> Result<()> {
         self.network.restore(moments, counters)
     }
-}
-
-/// Values on the host.
-fn host(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 /// The direction of every moving particle, `mean_i k(x_i, y) score(x_i) + grad_{x_i} k(x_i, y)` over the

@@ -184,6 +184,38 @@ fn the_banana_is_learned_and_its_constant_found() {
     assert!(found.effective_share > 0.3, "{found:?}");
 }
 
+/// Two wings of a ring of radius 2.
+fn kidney() -> LogDensityFn<impl Fn(&Tensor) -> chains_core::Result<Tensor>> {
+    LogDensityFn(|x: &Tensor| {
+        let ring = ((x.sqr()?.sum(1)?.sqrt()? - 2.0)? / 0.4)?.sqr()?;
+        let side = x.narrow(1, 0, 1)?.squeeze(1)?;
+        let wing =
+            |at: f64| -> candle_core::Result<Tensor> { ((&side - at)? / 0.6)?.sqr()? * -0.5 };
+        let wings = chains_core::ops::log_add_exp(&wing(2.0)?, &wing(-2.0)?)?;
+        Ok((wings - (ring * 0.5)?)?)
+    })
+}
+
+#[test]
+fn both_wings_of_the_kidney_are_learned_from_the_heat() {
+    let seed = Seed::new(0);
+    let model = Ugan::new(&UganConfig::small(2), seed, &Device::Cpu).unwrap();
+    let training = UganTraining::toy(3000).annealed(Schedule::linear(4.0));
+    let mut state = TrainState::new(&model, &training).unwrap();
+    let mut noise = seed.child("train").host_noise();
+    while !state.finished(&training) {
+        update(&model, &mut state, &training, (&kidney(), None), &mut noise).unwrap();
+    }
+    let mut noise = seed.child("test").host_noise();
+    let x = state.averaged(&model, || model.generator().sample(None, 2000, &mut noise)).unwrap();
+    let first = chains_core::host::values(&x.narrow(1, 0, 1).unwrap()).unwrap();
+    let share = first.iter().filter(|x| **x > 0.0).count() as f64 / 2000.0;
+    assert!((0.42..=0.58).contains(&share), "{share}");
+    let found = log_partition(model.flow(), &kidney(), 4000, &mut noise).unwrap();
+    assert!((found.log_z - 1.877_502).abs() < 0.05, "{found:?}");
+    assert!(found.effective_share > 0.3, "{found:?}");
+}
+
 /// `N(x; s, 0.25)` for a context `s`, with a factor.
 struct Shifted;
 

@@ -1,44 +1,17 @@
-//! Randomness as an argument: reproducible host noise, the same for any number of threads.
-//!
-//! [`HostNoise`] numbers its draws. Draw `n` of a stream is cut into blocks of fixed size, and every
-//! block has a ChaCha8 key stream of its own, so that threads may fill blocks in any order.
+//! Noise of the host: draw `n` of a stream is cut into blocks of fixed size, and every block has a ChaCha8
+//! key stream of its own, so that threads may fill blocks in any order.
 
 use candle_core::{DType, Device, Shape, Tensor};
 use chacha20::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use super::{Noise, NoiseState};
 use crate::{
     error::Result,
     seed::{Seed, mix},
 };
-
-/// A source of random tensors.
-pub trait Noise {
-    /// Independent standard normal numbers.
-    ///
-    /// # Errors
-    /// If the device cannot hold the tensor.
-    fn normal(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
-
-    /// Independent uniform numbers in `[0, 1)`.
-    ///
-    /// # Errors
-    /// If the device cannot hold the tensor.
-    fn uniform(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
-}
-
-/// The position of a [`HostNoise`] in its stream: all that a checkpoint needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoiseState {
-    /// The stream.
-    pub seed: Seed,
-    /// Draws made so far.
-    pub draws: u64,
-}
 
 /// ChaCha8 noise drawn on the host and copied to the device: CPU, CUDA and Metal see the same
 /// numbers, and the number of threads does not matter.

@@ -1,0 +1,39 @@
+//! Randomness as an argument: reproducible noise, the same for any number of threads.
+//!
+//! [`HostNoise`] draws on the host and copies: every device sees the same numbers. [`DeviceNoise`] is
+//! another stream, a function of a counter, that CUDA computes in place.
+
+mod device;
+mod host;
+pub(crate) mod philox;
+
+use candle_core::{DType, Device, Shape, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use self::{device::DeviceNoise, host::HostNoise};
+use crate::{error::Result, seed::Seed};
+
+/// A source of random tensors.
+pub trait Noise {
+    /// Independent standard normal numbers.
+    ///
+    /// # Errors
+    /// If the device cannot hold the tensor.
+    fn normal(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
+
+    /// Independent uniform numbers in `[0, 1)`.
+    ///
+    /// # Errors
+    /// If the device cannot hold the tensor.
+    fn uniform(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
+}
+
+/// The position of a noise in its stream: all that a checkpoint needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoiseState {
+    /// The stream.
+    pub seed: Seed,
+    /// Draws made so far.
+    pub draws: u64,
+}
