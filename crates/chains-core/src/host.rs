@@ -1,11 +1,11 @@
-//! Numbers of a tensor on the host, in f64 and without a graph, from any device: the conversion comes
-//! after the copy, since Metal has no f64.
+//! Numbers of a tensor on the host, in f64 and without a graph, and back: conversions are made on the host,
+//! since Metal has no f64.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::error::{Error, Result};
 
-/// A copy in f64 on the host, outside of any graph.
+/// The same numbers in f64 on the host, outside of any graph; an f64 tensor of the host shares its storage.
 ///
 /// # Errors
 /// Of the tensor library.
@@ -19,6 +19,14 @@ pub fn tensor(x: &Tensor) -> Result<Tensor> {
 /// Of the tensor library.
 pub fn values(x: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor(x)?.flatten_all()?.to_vec1()?)
+}
+
+/// A vector `(n,)`.
+///
+/// # Errors
+/// If it is none.
+pub fn vector(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor(x)?.to_vec1()?)
 }
 
 /// A matrix `(n, d)` by rows.
@@ -46,15 +54,39 @@ pub fn finite(x: &Tensor, what: &'static str, step: usize) -> Result<f64> {
     if value.is_finite() { Ok(value) } else { Err(Error::NonFinite { what, step }) }
 }
 
+/// A tensor of these numbers, in row-major order, with the type and on the device of `like`.
+///
+/// # Errors
+/// If there are more or fewer numbers than places.
+pub fn tensor_like(values: Vec<f64>, shape: impl Into<Shape>, like: &Tensor) -> Result<Tensor> {
+    let x = Tensor::from_vec(values, shape.into(), &Device::Cpu)?;
+    Ok(x.to_dtype(like.dtype())?.to_device(like.device())?)
+}
+
+/// A tensor of one number, of any type on any device.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn full(
+    value: f64,
+    shape: &Shape,
+    dtype: DType,
+    device: &Device,
+) -> candle_core::Result<Tensor> {
+    Tensor::full(value, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::float_cmp, reason = "small integers")]
     fn numbers_keep_their_order_and_leave_the_graph() -> Result<()> {
         let x = candle_core::Var::new(&[[1_f32, 2.0, 3.0], [4.0, 5.0, 6.0]], &Device::Cpu)?;
         // Neither contiguous nor a leaf.
-        let y = x.t()?.contiguous()?.t()?.affine(2.0, 0.0)?;
+        let y = x.affine(2.0, 0.0)?.t()?.contiguous()?.t()?;
+        assert!(!y.is_contiguous());
         assert_eq!(values(&y)?, [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
         assert_eq!(rows(&y)?, [[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]]);
         assert_eq!(scalar(&y.sum_all()?)?, 42.0);
@@ -62,6 +94,14 @@ mod tests {
         assert_eq!(finite(&y.max_all()?, "largest", 3)?, 12.0);
         let lost = finite(&y.sum_all()?.log()?.neg()?.log()?, "logarithm", 3);
         assert!(matches!(lost, Err(Error::NonFinite { what: "logarithm", step: 3 })));
+        let half = Tensor::zeros(1, DType::BF16, &Device::Cpu)?;
+        let back = tensor_like(values(&y)?, (3, 2), &half)?;
+        assert_eq!((back.dims(), back.dtype()), (&[3, 2][..], DType::BF16));
+        assert_eq!(values(&back)?, values(&y)?);
+        assert!(tensor_like(vec![0.0; 5], (3, 2), &half).is_err());
+        assert_eq!(vector(&y.narrow(0, 1, 1)?.squeeze(0)?)?, [8.0, 10.0, 12.0]);
+        assert_eq!(values(&full(0.5, &(2, 1).into(), DType::F16, &Device::Cpu)?)?, [0.5, 0.5]);
+        assert!(vector(&y).is_err());
         assert!(scalar(&y).is_err() && rows(&y.sum_all()?).is_err());
         Ok(())
     }

@@ -184,7 +184,7 @@ impl Inner {
             Ok(noise.uniform(shape, dtype, device)?.affine(up - lo, lo)?)
         };
         match init {
-            Init::Const(value) => Ok(Tensor::full(value, shape, device)?.to_dtype(dtype)?),
+            Init::Const(value) => Ok(host::full(value, shape, dtype, device)?),
             Init::Randn { mean, stdev } => normal(mean, stdev, &mut noise),
             Init::Uniform { lo, up } => uniform(lo, up, &mut noise),
             Init::Kaiming { dist, fan, non_linearity } => {

@@ -40,7 +40,7 @@ pub fn importance_weights(
         while left > 0 {
             let now = left.min(copies);
             let found = log_weights(&Tensor::cat(&vec![&part; now], 0)?, noise)?;
-            for (i, weight) in host::values(&found)?.into_iter().enumerate() {
+            for (i, weight) in host::vector(&found)?.into_iter().enumerate() {
                 weights[at + i % n].push(weight);
             }
             left -= now;

@@ -119,7 +119,7 @@ impl LossParts {
     /// # Errors
     /// Of the tensor library.
     pub fn mean_sizes(&self) -> Result<Vec<f64>> {
-        host::values(&self.kl.abs()?.mean(1)?)
+        host::vector(&self.kl.abs()?.mean(1)?)
     }
 
     /// `mean_b(recon + beta sum_l gamma_l KL_l) + lambda (spectral + gains)`, a scalar in nats.
@@ -129,7 +129,7 @@ impl LossParts {
     pub fn total(&self, weights: &LossWeights) -> Result<Tensor> {
         let groups: Vec<f64> = weights.groups.iter().map(|gamma| gamma * weights.kl).collect();
         let n = groups.len();
-        let groups = Tensor::from_vec(groups, n, self.kl.device())?.to_dtype(self.kl.dtype())?;
+        let groups = host::tensor_like(groups, n, &self.kl)?;
         let kl = self.kl.mean(1)?.mul(&groups)?.sum_all()?;
         let regularised = ((&self.spectral + &self.gains)? * weights.spectral)?;
         Ok(((self.reconstruction.mean_all()? + kl)? + regularised)?)

@@ -133,7 +133,7 @@ impl<E: EnergyNetwork, G: GeneratorNetwork> Players<E, G> {
     /// # Errors
     /// Of the tensor library.
     pub fn step_size(&self) -> Result<f64> {
-        Ok(host::scalar(self.variable("stepsize")?.as_tensor())?)
+        host::scalar(self.variable("stepsize")?.as_tensor())
     }
 
     /// Stores the step size of the Hamiltonian estimator.
@@ -142,7 +142,7 @@ impl<E: EnergyNetwork, G: GeneratorNetwork> Players<E, G> {
     /// Of the tensor library.
     pub fn set_step_size(&self, value: f64) -> Result<()> {
         let variable = self.variable("stepsize")?;
-        let value = Tensor::new(value, variable.device())?.to_dtype(variable.dtype())?;
+        let value = host::tensor_like(vec![value], (), &variable)?;
         Ok(variable.set(&value)?)
     }
 

@@ -14,7 +14,7 @@ use crate::{error::Result, seed::Seed};
 /// function of seed, draw and `i`: a draw of shape `(2, n)` begins with the numbers of a draw of `(n,)`.
 /// The elementary functions behind normal numbers are written out, every rounding in a fixed place, so
 /// that f32 numbers have the same bits on every device and for any number of threads; `DType::F64` is
-/// drawn on the host, half precision is rounded from f32.
+/// drawn on the host with its library's functions, half precision is rounded from f32.
 ///
 /// # Example
 /// ```
@@ -59,10 +59,7 @@ impl DeviceNoise {
         let NoiseState { seed, draws } = self.state;
         let (n, key) = (shape.elem_count(), seed.value());
         let drawn = match (dtype, device) {
-            (DType::F64, _) => {
-                let values = (0..n as u64).map(|i| wide(law, i, key, draws)).collect::<Vec<f64>>();
-                Tensor::from_vec(values, shape, device)?
-            }
+            (DType::F64, _) => Tensor::from_vec(wide(law, n, key, draws), shape, device)?,
             #[cfg(feature = "cuda")]
             (_, Device::Cuda(_)) => {
                 cuda::drawn(law, shape, (key, draws), device)?.to_dtype(dtype)?
@@ -81,19 +78,21 @@ impl DeviceNoise {
     }
 }
 
-/// Number `i` in f64.
-fn wide(law: Law, i: u64, key: u64, draw: u64) -> f64 {
-    let part = |i| (philox::wide(i, key, draw) >> 11) as f64 / 2_f64.powi(53);
-    match law {
-        Law::Uniform => part(i),
-        Law::Normal => {
-            let pair = i - i % 2;
+/// The numbers of a draw in f64.
+fn wide(law: Law, n: usize, key: u64, draw: u64) -> Vec<f64> {
+    // Normal numbers come in pairs.
+    let mut values = vec![0.0; n.next_multiple_of(2)];
+    philox::wide(&mut values, key, draw);
+    if matches!(law, Law::Normal) {
+        for pair in values.chunks_exact_mut(2) {
             // One minus a number below one is never 0.
-            let r = (-2.0 * (1.0 - part(pair)).ln()).sqrt();
-            let (sine, cosine) = (TAU * part(pair + 1)).sin_cos();
-            r * if i % 2 == 0 { cosine } else { sine }
+            let r = (-2.0 * (1.0 - pair[0]).ln()).sqrt();
+            let (sine, cosine) = (TAU * pair[1]).sin_cos();
+            pair.copy_from_slice(&[r * cosine, r * sine]);
         }
     }
+    values.truncate(n);
+    values
 }
 
 impl Noise for DeviceNoise {

@@ -120,11 +120,18 @@ pub(super) fn uniform(out: &mut [f32], key: u64, draw: u64) {
     );
 }
 
-/// Two words of counter `index / 2` as one number, for f64.
-pub(super) fn wide(index: u64, key: u64, draw: u64) -> u64 {
-    let x = words(index / 2, draw, key);
-    let at = 2 * (index % 2) as usize;
-    u64::from(x[at][0]) << 32 | u64::from(x[at + 1][0])
+/// Fills a slice with uniform f64, multiples of 2^-53 in `[0, 1)`: numbers `2 i` and `2 i + 1` are a function
+/// of counter `i`.
+pub(super) fn wide(out: &mut [f64], key: u64, draw: u64) {
+    const PAIRS: usize = 2 * LANES;
+    out.par_chunks_mut(PAIRS).enumerate().for_each(|(block, out)| {
+        let x = words((block * LANES) as u64, draw, key);
+        for (at, out) in out.iter_mut().enumerate() {
+            let (i, word) = (at / 2, 2 * (at % 2));
+            let bits = u64::from(x[word][i]) << 32 | u64::from(x[word + 1][i]);
+            *out = (bits >> 11) as f64 / 2_f64.powi(53);
+        }
+    });
 }
 
 #[cfg(test)]

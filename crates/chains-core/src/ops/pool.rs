@@ -8,6 +8,7 @@ use super::{Padding, build_rows, fused, slice, with_values};
 use crate::{
     autograd::apply1,
     error::{Error, Result},
+    host,
 };
 
 /// Maxima over windows of `kernel` x `kernel` pixels, `stride` apart.
@@ -127,7 +128,7 @@ impl Window {
             let mut dims = padded.dims().to_vec();
             dims[axis + 2] = self.padding[axis];
             if self.padding[axis] > 0 {
-                let border = Tensor::full(fill, dims, x.device())?.to_dtype(x.dtype())?;
+                let border = host::full(fill, &dims.into(), x.dtype(), x.device())?;
                 padded = Tensor::cat(&[&border, &padded, &border], axis + 2)?;
             }
             let tap = |u: usize| {

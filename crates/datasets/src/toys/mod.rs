@@ -6,7 +6,7 @@ mod rings;
 mod targets;
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{Error, Noise, Result, density::Sample};
+use chains_core::{Error, Noise, Result, density::Sample, host};
 
 pub use clouds::Cloud;
 pub use gaussians::{Component, Gaussians};
@@ -96,8 +96,7 @@ fn coordinates(x: &Tensor) -> Result<(Tensor, Tensor)> {
 fn constants(values: impl Iterator<Item = f64>, x: &Tensor) -> Result<Tensor> {
     let values: Vec<f64> = values.collect();
     let k = values.len();
-    let row = Tensor::from_vec(values, (1, k), &Device::Cpu)?.to_dtype(x.dtype())?;
-    Ok(row.to_device(x.device())?)
+    Ok(host::tensor_like(values, (1, k), x)?)
 }
 
 /// `log sum exp` over the second axis, `(b, k)` to `(b,)`; the shift is held constant.

@@ -225,7 +225,7 @@ impl Block<'_> {
             if let StepSizes::Frozen(means) = sizes {
                 state.step_size = self.frozen(means, next - 1, steps - 1)?;
             }
-            record(next - 1, &host::values(&state.step_size)?);
+            record(next - 1, &host::vector(&state.step_size)?);
             state = self.transition(state, betas[next], &mut rows, noise)?;
         }
         Ok(rows)
@@ -263,7 +263,7 @@ impl Block<'_> {
             Some(there) => parts.moved(&info.accepted, &there)?,
             None => parts,
         };
-        let counts = host::values(&info.accepted)?.into_iter().zip(host::values(&info.non_finite)?);
+        let counts = host::vector(&info.accepted)?.into_iter().zip(host::vector(&info.non_finite)?);
         for (row, (accepted, non_finite)) in rows.iter_mut().zip(counts) {
             row.accepted += accepted;
             row.non_finite += non_finite;

@@ -78,7 +78,7 @@ impl Energy for Ratio<'_> {
 impl Parts {
     /// `log (p(z) p(x | z) / start(z))` on the host.
     pub(super) fn log_ratios(&self) -> Result<Vec<f64>> {
-        Ok(host::values(&self.ratio.neg()?)?)
+        host::vector(&self.ratio.neg()?)
     }
 
     /// Energy and gradient at inverse temperature `beta`.

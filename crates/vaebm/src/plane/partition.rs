@@ -114,7 +114,7 @@ impl Grid {
         let (n, mut energies) = (self.nodes * self.nodes, Vec::new());
         for at in (0..n).step_by(BATCH) {
             let part = points.narrow(0, at, BATCH.min(n - at))?.contiguous()?;
-            energies.extend(host::values(&energy.energy(&part)?)?);
+            energies.extend(host::vector(&energy.energy(&part)?)?);
         }
         Ok(energies)
     }
@@ -230,7 +230,7 @@ pub fn monte_carlo(
     let (mut sum, mut left) = (LogMeanExp::default(), n);
     while left > 0 {
         let b = left.min(batch);
-        for energy in host::values(&energy.energy(&draw(b)?.detach())?)? {
+        for energy in host::vector(&energy.energy(&draw(b)?.detach())?)? {
             sum.push(-energy);
         }
         left -= b;
@@ -246,6 +246,6 @@ fn rows(tensor: &Tensor) -> Result<Vec<[f64; 2]>> {
         let (expected, got) = ("(n, 2), not empty".into(), tensor.dims().to_vec());
         return Err(Error::Shape { what: "points", expected, got });
     }
-    let flat = host::values(&tensor.flatten_all()?)?;
+    let flat = host::vector(&tensor.flatten_all()?)?;
     Ok(flat.chunks_exact(2).map(|row| [row[0], row[1]]).collect())
 }

@@ -126,7 +126,7 @@ fn terms(parts: &LossParts) -> Result<NvaeTerms> {
     Ok(NvaeTerms {
         loss: 0.0,
         reconstruction: host::scalar(&parts.reconstruction.mean_all()?)?,
-        kl: host::values(&parts.kl.mean(1)?)?,
+        kl: host::vector(&parts.kl.mean(1)?)?,
         spectral: host::scalar(&parts.spectral)?,
         gains: host::scalar(&parts.gains)?,
         kl_weight: 0.0,

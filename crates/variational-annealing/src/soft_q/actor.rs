@@ -53,7 +53,7 @@ impl Gait {
 
 impl Actor for Gait {
     fn act(&self, seen: &Tensor, step: usize, _: &mut dyn Noise) -> Result<Tensor> {
-        let action = Tensor::new(&[self.at(step)], seen.device())?.to_dtype(seen.dtype())?;
+        let action = host::tensor_like(self.at(step).to_vec(), (1, ACTIONS), seen)?;
         Ok(action.broadcast_as((seen.dim(0)?, ACTIONS))?.contiguous()?)
     }
 }

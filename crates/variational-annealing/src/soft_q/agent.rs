@@ -165,8 +165,9 @@ impl SoftQ {
                 let drawn = noise.uniform(&shape.into(), states.dtype(), states.device())?;
                 // Uniform on a square of side two.
                 let log_p = -(ACTIONS as f64) * std::f64::consts::LN_2;
-                let log_p = Tensor::full(log_p, (b, particles), states.device())?;
-                (drawn.affine(2.0, -1.0)?, log_p.to_dtype(states.dtype())?)
+                let shape = (b, particles).into();
+                let log_p = host::full(log_p, &shape, states.dtype(), states.device())?;
+                (drawn.affine(2.0, -1.0)?, log_p)
             }
             Proposal::Policy => {
                 let proposed = self.policy.propose(&repeated(states, particles)?, noise)?;

@@ -45,7 +45,7 @@ pub fn log_partition(
     let y = flow.sample(n, noise)?;
     let log_u = target.log_density(&y, None)?;
     let log_nu = flow.log_prob_given(&y, None)?;
-    let pairs = host::values(&log_u)?.into_iter().zip(host::values(&log_nu)?);
+    let pairs = host::vector(&log_u)?.into_iter().zip(host::vector(&log_nu)?);
     let weights: Vec<f64> = pairs.map(|(u, nu)| u - nu).collect();
     Ok(LogPartition::from_log_weights(&weights))
 }

@@ -53,7 +53,7 @@ impl Points {
     /// `ln p` of the truth: of all points, and of those on which likelihoods are.
     pub(super) fn truth(&self) -> Result<[Vec<f64>; 2]> {
         let gaussians = Gaussians::twenty_five();
-        let of = |x: &Tensor| host::values(&gaussians.log_prob(&host::tensor(x)?)?);
+        let of = |x: &Tensor| host::vector(&gaussians.log_prob(&host::tensor(x)?)?);
         Ok([of(&self.all)?, of(&self.measured)?])
     }
 }
@@ -126,7 +126,7 @@ pub(super) fn energies(model: &EnergyModel, x: &Tensor) -> Result<Vec<f64>> {
     let x = x.to_device(model.store().device())?;
     for at in (0..n).step_by(ROWS) {
         let part = x.narrow(0, at, ROWS.min(n - at))?.contiguous()?;
-        found.extend(host::values(&model.frozen().energy(&part)?)?);
+        found.extend(host::vector(&model.frozen().energy(&part)?)?);
     }
     Ok(found)
 }

@@ -56,7 +56,7 @@ impl Scored {
             let x = batch(set, &block, None, &device)?;
             let energy = chains_core::density::Energy::energy(energy_of, &x)?.detach();
             scored.product.extend(unnormalised_log_density(&bound, &energy)?);
-            scored.energy.extend(host::values(&energy)?);
+            scored.energy.extend(host::vector(&energy)?);
             scored.bound.extend(bound);
             let step = scored.bound.len();
             observer.observe(&Event::Scalars { step, values: &[] })?;

@@ -6,7 +6,7 @@ use variational_annealing::{AnnealTerm, Objective, anneal::SIGN_CONVENTION};
 use super::{
     NETWORK,
     cell::{GanCell, Outcome, Shared, name},
-    settings::GridSettings,
+    settings::{GridSettings, meaning},
 };
 use crate::{
     error::Result,
@@ -37,12 +37,13 @@ pub(super) fn describe(run: &mut Run<'_>, settings: &GridSettings) {
     } else {
         String::new()
     };
+    let columns: Vec<&str> = settings.terms.iter().map(|name| meaning(name)).collect();
+    let columns = columns.join("; ");
     run.paragraph(format!(
         "A convolutional critic with a feature of 576 numbers, its denoiser, a generator of 64 latent \
          variables: {train_images} digits, {iterations} iterations of {batch_size} for every cell of the \
          grid, the networks and sizes being ours (the paper's images are CIFAR-10 and faces).{few} Columns: \
-         no term; denoising feature matching with its constant weight 0.06; a linear weight from +1 and \
-         from -1; a sine and a zigzag of five cycles from 1. All cells of a seed begin with the same \
+         {columns}. All cells of a seed begin with the same \
          weights and see the same images in the same order. The Wasserstein critic has no batch norm, and \
          its features are standardised for the denoiser."
     ));

@@ -43,6 +43,20 @@ pub(super) const TERMS: [&str; 6] = ["none", "dfm", "linear+1", "linear-1", "sin
 /// Columns by request only: the released script's gradient, and scores of residuals.
 pub(super) const OTHERS: [&str; 2] = ["reference-compat-1", "residual-1"];
 
+/// What a column is, in words.
+pub(super) fn meaning(name: &str) -> &'static str {
+    match name {
+        "none" => "no term",
+        "dfm" => "denoising feature matching with its constant weight 0.06",
+        "linear+1" => "a linear weight from +1",
+        "linear-1" => "a linear weight from -1",
+        "sine" => "a sine of five cycles from 1",
+        "zigzag" => "a zigzag of five cycles from 1",
+        "reference-compat-1" => "the released program's gradient, its weight linear from -1",
+        _ => "scores of residuals, their weight linear from -1",
+    }
+}
+
 /// Term and schedule of a column.
 fn term(name: &str, iterations: usize) -> Option<(AnnealTerm, Schedule)> {
     let score = |schedule| (AnnealTerm::Score, schedule);
@@ -52,9 +66,9 @@ fn term(name: &str, iterations: usize) -> Option<(AnnealTerm, Schedule)> {
         "linear+1" => score(Schedule::linear(1.0)),
         "linear-1" => score(Schedule::linear(-1.0)),
         "sine" => score(Schedule::sine(1.0)),
-        // Five cycles.
         "reference-compat-1" => (AnnealTerm::ReferenceCompat, Schedule::linear(-1.0)),
         "residual-1" => (AnnealTerm::Residual, Schedule::linear(-1.0)),
+        // Five cycles.
         "zigzag" => score(Schedule::zigzag(1.0, (iterations / 10).max(1))),
         _ => return None,
     })

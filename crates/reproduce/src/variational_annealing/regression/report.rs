@@ -1,5 +1,7 @@
 //! Tables and gates.
 
+use variational_annealing::Reg;
+
 use super::{
     data::{Set, find, load},
     fit::{Fitted, METHODS, Outcome, SVGD, UGAN, cell},
@@ -50,7 +52,7 @@ fn words(run: &mut Run<'_>, settings: &RegressionSettings) {
          sizes of Table S3 is ours. Every method has the same {} random splits (means with standard deviations \
          over them, differences paired); other splits move the numbers by more than methods differ. U-GAN: a \
          proposal of {} blocks of [{h}, {h}] (the paper's: 8 of [512, 512]), {} updates. HMC: {} chains, {} \
-         leapfrog steps, {} transitions kept after {}. SVGD: {} particles, {} steps. HMC is in f64, the others in f32.",
+         leapfrog steps, {} transitions kept after {}. SVGD: {} particles, {} steps. HMC and MAP are in f64, U-GAN and SVGD in f32.",
         settings.splits,
         settings.blocks,
         settings.updates,
@@ -63,7 +65,14 @@ fn words(run: &mut Run<'_>, settings: &RegressionSettings) {
         h = settings.hidden,
     ));
     let heat = match settings.linear > 0.0 {
-        true => format!("U-GAN is heated, from a weight of {} on a line to zero.", settings.linear),
+        true => format!(
+            "U-GAN is heated: from the temperature 1 + {} on, its weight falls on a line to zero ({} form).",
+            settings.linear,
+            match settings.form {
+                Reg::Entropy => "entropy",
+                Reg::Likelihood => "likelihood",
+            },
+        ),
         false => "U-GAN is not annealed; what a first weight does is on the method's page.".into(),
     };
     run.paragraph(heat);
@@ -154,7 +163,7 @@ fn figure(run: &mut Run<'_>, set: Set, group: &[Fitted]) -> Result<()> {
 type Number = (&'static str, f64, fn(&Outcome) -> f64);
 
 /// U-GAN is judged by its distance from the chains on every split. That of SVGD is said and not judged:
-/// its particles keep a part of the variance, which is a finding about the baseline.
+/// its particles keep a part of the variance, which is a finding about the baseline. All must be finite.
 fn checks(run: &mut Run<'_>, set: Set, group: &[Fitted]) {
     let every: Vec<f64> =
         (0..METHODS.len()).flat_map(|i| of(group, i, |outcome| outcome.log_likelihood)).collect();
@@ -171,32 +180,44 @@ fn checks(run: &mut Run<'_>, set: Set, group: &[Fitted]) {
         let apart = paired(group, UGAN, f);
         run.check(Check::new(
             format!("{}: {what} of U-GAN within {limit} of HMC on every split", set.name),
-            within(&apart, limit),
+            apart.iter().all(|d| inside(*d, limit)),
             format!("mean difference {:.4}, largest {:.4}", mean(&apart), largest(&apart)),
         ));
     }
     let said = numbers.map(|(what, limit, f)| {
         let apart = paired(group, SVGD, f);
-        let word = if within(&apart, limit) { "inside" } else { "OUTSIDE" };
-        format!("{what} {word} {limit} on every split (largest {:.4})", largest(&apart))
+        let (splits, beyond) = (apart.len(), apart.iter().filter(|d| !inside(**d, limit)).count());
+        let place = match beyond {
+            0 => format!("inside {limit} of HMC on every split"),
+            _ => format!("OUTSIDE {limit} of HMC on {beyond} of {splits} splits"),
+        };
+        format!("{what} {place} (largest difference {:.4})", largest(&apart))
     });
     let kept = mean(&group.iter().map(variance_kept).collect::<Vec<_>>());
     run.paragraph(format!(
-        "SVGD, a baseline that is not judged: {}. Its particles keep {:.0} % of the variance of a coordinate \
+        "SVGD, a baseline whose distance is not judged: {}. Its particles keep {:.0} % of the variance of a coordinate \
          in HMC's samples (mean over coordinates).",
         said.join(", "),
         100.0 * kept,
     ));
-    run.metric(Metric::new(format!("variance_kept_{}_SVGD", set.name), kept, "").n(group.len()));
+    // A chain that never moved has no variance to keep.
+    if kept.is_finite() {
+        let name = format!("variance_kept_{}_SVGD", set.name);
+        run.metric(Metric::new(name, kept, "").n(group.len()));
+    }
 }
 
+/// Not a number if one of them is none.
 fn largest(apart: &[f64]) -> f64 {
-    apart.iter().map(|d| d.abs()).fold(0.0, f64::max)
+    apart
+        .iter()
+        .map(|d| d.abs())
+        .fold(0.0, |most: f64, d| if most.is_nan() || most >= d { most } else { d })
 }
 
 /// By comparison, so that what is no number is outside.
-fn within(apart: &[f64], limit: f64) -> bool {
-    apart.iter().all(|d| d.abs() <= limit)
+fn inside(difference: f64, limit: f64) -> bool {
+    difference.abs() <= limit
 }
 
 /// Variance of the particles over that of the chains, mean over coordinates.

@@ -113,7 +113,9 @@ impl RegressionSettings {
             flow_steps: self.steps,
             ..UganTraining::logistic(self.updates)
         };
-        let schedule = Schedule::linear(Reg::Entropy.convert(self.linear, self.form)?);
+        let schedule = Schedule::linear(
+            Reg::Entropy.convert(Reg::Entropy.admissible(self.linear)?, self.form)?,
+        );
         Ok(UganTraining { annealing: Annealing { reg: self.form, schedule }, ..training })
     }
 

@@ -83,7 +83,11 @@ impl TargetSettings {
     /// For a weight that is no temperature.
     pub(super) fn schedules(&self) -> Result<Vec<Named>> {
         let mut all = vec![("none".to_owned(), Schedule::none())];
-        let weight = |l: f64| Reg::Entropy.convert(l, self.form);
+        let weight = |l: f64| match self.form {
+            Reg::Entropy => Ok(l),
+            // The temperature that the entropy form would really have.
+            form => Reg::Entropy.convert(Reg::Entropy.admissible(l)?, form),
+        };
         for l in &self.linear {
             all.push((format!("linear {l}"), Schedule::linear(weight(*l)?)));
         }

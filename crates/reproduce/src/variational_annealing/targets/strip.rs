@@ -22,7 +22,7 @@ pub(super) fn contours(plane: Plane) -> Result<Vec<f32>> {
         .flat_map(|i| [at(left, right, i % SIDE), at(top, bottom, i / SIDE)])
         .collect();
     let x = Tensor::from_vec(points, (SIDE * SIDE, 2), &Device::Cpu)?;
-    let energies = host::values(&plane.energy().energy(&x)?)?;
+    let energies = host::vector(&plane.energy().energy(&x)?)?;
     let least = energies.iter().copied().fold(f64::INFINITY, f64::min);
     let band = |i: usize| LEVELS.iter().filter(|level| energies[i] - least > **level).count();
     let mut image = vec![1.0; 3 * SIDE * SIDE];

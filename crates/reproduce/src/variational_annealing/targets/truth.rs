@@ -84,7 +84,7 @@ impl Plane {
             let points: Vec<[f64; 2]> = points.collect();
             let flat: Vec<f64> = points.iter().flatten().copied().collect();
             let x = Tensor::from_vec(flat, (CELLS, 2), &Device::Cpu)?;
-            let energies = host::values(&self.energy().energy(&x)?)?;
+            let energies = host::vector(&self.energy().energy(&x)?)?;
             for ([x, y], energy) in points.into_iter().zip(energies) {
                 let log = -beta * energy;
                 let mass = log.exp();
