@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::{
     dense::{padded, rectified},
     geometry::Geometry,
+    minimal::{Finish, Minimal},
     patches::{Patches, SLACK},
     tasks::{Piece, Plan, Scratch, pieces, sized},
 };
@@ -35,6 +36,9 @@ pub(super) fn forward(
     bias: Option<(&[f32], usize)>,
     rectify: bool,
 ) -> Vec<f32> {
+    if let Some(minimal) = Minimal::new(g) {
+        return minimal.forward(image, weight, Finish { bias, rectify });
+    }
     let g = g.flattened();
     let patches = Patches::new(g);
     let offsets = patches.offsets(g.image[0]);
