@@ -1,5 +1,7 @@
 //! The products of a convolution that are not the maps: image gradient, weight gradient.
 //!
+//! Where fewer products will do, [`super::minimal`] computes them.
+//!
 //! Each works on panels of consecutive positions whose columns stay in the first-level cache:
 //! columns are filled for a part of the depth, multiplied at once and forgotten. The tasks and all
 //! orders of summation depend on the shape alone, so the bits do not depend on the threads.

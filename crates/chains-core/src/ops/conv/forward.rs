@@ -1,8 +1,9 @@
 //! The convolution itself: maps from images.
 //!
-//! By one of two ways. Where rows of the map may run on into the padding at little cost, whole vectors
-//! of patches are read where they lie. Elsewhere patches are copied to columns, for hundreds of
-//! positions at once, so that large weights pass by only once for all of them.
+//! By one of two ways, unless minimal filtering needs fewer products, see [`super::minimal`]. Where rows
+//! of the map may run on into the padding at little cost, whole vectors of patches are read where they
+//! lie. Elsewhere patches are copied to columns, for hundreds of positions at once, so that large weights
+//! pass by only once for all of them.
 
 use std::ops::Range;
 

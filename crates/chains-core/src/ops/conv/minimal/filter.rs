@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{
-    LANES, Minimal, PRODUCTS, Scratch, TASKS, TILES,
+    LANES, Minimal, PHASES, PRODUCTS, Scratch, TILES,
     side::Side,
-    taps::{Columns, TAPS, load},
+    taps::{Columns, TAPS, VECTORS},
 };
 use crate::ops::{
     conv::{
@@ -59,14 +59,15 @@ impl Minimal {
         Filter { plan: self, forward: false, source: map, weight, finish }.run()
     }
 
-    /// Images and channels of a task for so many columns.
+    /// Images and channels of a task.
     fn cut(&self, to: &Side) -> [usize; 2] {
-        let groups = (self.batch * self.tiles / TILES).clamp(1, TASKS);
+        let tasks = self.tasks();
+        let groups = (self.batch * self.tiles / TILES).clamp(1, tasks);
         let columns = to.width(to.blocks());
-        let parts = columns.div_ceil(WIDTH).max((TASKS / groups).min(columns / (WIDTH / 4))).max(1);
-        let part = to.blocks().div_ceil(parts);
+        let parts = columns.div_ceil(WIDTH).max((tasks / groups).min(columns / (WIDTH / 4)));
+        let part = to.blocks().div_ceil(parts.max(1));
         let parts = to.blocks().div_ceil(part);
-        [self.batch.div_ceil(groups.min(TASKS.div_ceil(parts))), part * LANES]
+        [self.batch.div_ceil(groups.min(tasks.div_ceil(parts))), part * LANES]
     }
 }
 
@@ -93,10 +94,12 @@ impl Filter<'_> {
         // Rows at a power of two from one another would share a few sets of the cache.
         let strides = [DEPTH, width].map(|len| len + LANES);
         let per = self.plan.images().min(images);
-        let Scratch { pixels, turned, from: factors, to: products, taps } = scratch;
+        let Scratch { pixels, turned, from: factors, to: products, taps, lines } = scratch;
         let factors = sized(factors, PRODUCTS * per * tiles * strides[0]);
         let products = sized(products, PRODUCTS * per * tiles * strides[1]);
-        let taps = sized(taps, PRODUCTS * from.width(from.blocks()) * width);
+        // The factors of taps are kept for the blocks of tiles to come.
+        let kept = if images > per { from.width(from.blocks()) } else { DEPTH };
+        let taps = sized(taps, PRODUCTS * kept * width);
         let pixels = sized(pixels, from.buffer().max(to.buffer()));
         let turned = sized(turned, to.buffer());
         let columns = Columns::new(width);
@@ -113,9 +116,11 @@ impl Filter<'_> {
                     }
                 }
                 let depth = from.width(inputs.len());
-                let taps = &mut taps[PRODUCTS * from.width(inputs.start) * width..];
+                let start = if images > per { from.width(inputs.start) } else { 0 };
+                let taps = &mut taps[PRODUCTS * start * width..];
                 if block.start == 0 {
-                    self.pack(&columns, inputs.clone(), outputs.clone(), taps);
+                    let [lines, vectors] = &mut *lines;
+                    self.pack(&columns, inputs.clone(), outputs.clone(), (taps, [lines, vectors]));
                 }
                 for p in 0..PRODUCTS {
                     for strip in strips(width) {
@@ -147,30 +152,37 @@ impl Filter<'_> {
         columns: &Columns,
         inputs: Range<usize>,
         outputs: Range<usize>,
-        out: &mut [f32],
+        (out, buffers): (&mut [f32], [&mut Vec<f32>; 2]),
     ) {
         let (from, _) = self.sides();
         let Minimal { image, map, .. } = self.plan;
         let rows = from.width(inputs.len());
-        let mut taps = [0.0; TAPS * LANES];
-        let kernel = |o: usize, c: usize| {
-            let inside = o < map.channels && c < image.channels;
-            inside.then(|| &self.weight[(o * image.channels + c) * TAPS..][..TAPS])
-        };
+        let [lines, taps] = buffers;
+        let lines = sized(lines, LANES * VECTORS);
+        let taps = sized(taps, LANES * VECTORS);
         for (i, input) in inputs.enumerate() {
             for (j, output) in outputs.clone().enumerate() {
-                for lane in 0..LANES {
-                    let (one, others) = (input * LANES + lane, output * LANES..);
-                    let others = others.take(LANES);
-                    let to: [[usize; 2]; 4] = if self.forward {
-                        load(others.map(|o| kernel(o, one)), &mut taps);
-                        std::array::from_fn(|phase| [from.width(i) + phase * LANES + lane, j])
-                    } else {
-                        load(others.map(|c| kernel(one, c)), &mut taps);
-                        std::array::from_fn(|phase| [from.width(i) + lane, j * image.parts + phase])
-                    };
-                    columns.store(&taps, out, rows, to);
+                let [m, k] = if self.forward { [output, input] } else { [input, output] };
+                // Lines of the taps of a vector of channels of the image, one for each map.
+                let channels = k * LANES..image.channels.min((k + 1) * LANES);
+                let maps = m * LANES..map.channels.min((m + 1) * LANES);
+                if channels.len() < LANES || maps.len() < LANES {
+                    lines.fill(0.0);
                 }
+                for (line, o) in lines.chunks_exact_mut(VECTORS).zip(maps) {
+                    let from = (o * image.channels + channels.start) * TAPS;
+                    let len = channels.len() * TAPS;
+                    line[..len].copy_from_slice(&self.weight[from..from + len]);
+                }
+                let to: [[usize; 2]; 4] = if self.forward {
+                    transpose(lines, LANES, (taps, LANES));
+                    std::array::from_fn(|phase| [from.width(i) + phase * LANES, j])
+                } else {
+                    let pairs = lines.chunks_exact(VECTORS).zip(taps.chunks_exact_mut(VECTORS));
+                    pairs.for_each(|(line, taps)| transpose(line, LANES, (taps, LANES)));
+                    std::array::from_fn(|phase| [from.width(i), j * PHASES + phase])
+                };
+                columns.store(taps, out, rows, to);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The gradient of the weight.
 
 use super::{
-    LANES, Minimal, PRODUCTS, Scratch, TASKS, TILES,
+    LANES, Minimal, PRODUCTS, Scratch, TILES,
     taps::{TAPS, fold},
 };
 use crate::ops::{
@@ -17,19 +17,23 @@ impl Minimal {
     /// The gradient of the weight, `(o, c, 4, 4)`, from images and maps.
     pub(in crate::ops::conv) fn weight_gradient(&self, image: &[f32], map: &[f32]) -> Vec<f32> {
         let [c, o] = [self.image.channels, self.map.channels];
-        let part = c.div_ceil(c.div_ceil(PART[0])).next_multiple_of(LANES);
-        // The maps of a task are part of one share.
-        let group = [PART[1], PART[1] / 2].into_iter().find(|part| o.is_multiple_of(*part));
-        let group = group.unwrap_or(o);
-        let parts = c.div_ceil(part) * (o / group);
-        let shares = (self.batch * self.tiles / (4 * TILES)).clamp(1, TASKS.div_ceil(parts));
+        // Parts are equal, so that the channels of one are a row of the result.
+        let divisor = |n: usize, most: usize| {
+            [most, most / 2].into_iter().find(|part| n.is_multiple_of(*part)).unwrap_or(n)
+        };
+        let [part, group] = [divisor(c, PART[0]), divisor(o, PART[1])];
+        let parts = c / part * (o / group);
+        let shares = self.batch * self.tiles / (4 * TILES);
+        let shares = shares.clamp(1, self.tasks().div_ceil(parts));
         let share = self.batch.div_ceil(shares);
         let shares = self.batch.div_ceil(share);
-        let sums = fresh_rows([shares * o, c, TAPS], [group, part], |first, channel, rows| {
+        let shape = [shares * o, c / part, part * TAPS];
+        let sums = fresh_rows(shape, [group, 1], |first, index, rows| {
             let start = first / o * share;
             let images = [start, share.min(self.batch - start)];
+            let channels = [index * part, first % o];
             Scratch::with(|scratch| {
-                self.sums(scratch, [image, map], images, [channel, first % o], rows);
+                self.sums(scratch, [image, map], images, (channels, part), rows);
             });
         });
         if shares == 1 {
@@ -43,22 +47,22 @@ impl Minimal {
         })
     }
 
-    /// The sums over some images for some channels of images and maps.
+    /// The sums over some images, for `part` channels of images and those of the maps that are asked for.
     fn sums(
         &self,
         scratch: &mut Scratch,
         [image, map]: [&[f32]; 2],
         [start, images]: [usize; 2],
-        [channel, first]: [usize; 2],
+        ([channel, first], part): ([usize; 2], usize),
         rows: &mut Rows<'_>,
     ) {
-        let channels = [rows.channels(), rows.images()];
+        let channels = [part, rows.images()];
         let sides = [(&self.image, image, channel), (&self.map, map, first)];
         let blocks = channels.map(|len| len.div_ceil(LANES));
         let widths = [self.image.width(blocks[0]), self.map.width(blocks[1])];
         let strides = widths.map(|width| width + LANES);
         let per = self.images().min(images);
-        let Scratch { pixels, from, to, taps, .. } = scratch;
+        let Scratch { pixels, turned, from, to, taps, .. } = scratch;
         let pixels = sized(pixels, self.image.buffer().max(self.map.buffer()));
         let from = sized(from, PRODUCTS * per * self.tiles * strides[0]);
         let to = sized(to, PRODUCTS * per * self.tiles * strides[1]);
@@ -88,15 +92,20 @@ impl Minimal {
                 );
             }
         }
-        for c in 0..channels[0] {
-            let row = self.image.width(c / LANES) + c % LANES;
-            for block in 0..blocks[1] {
+        let len = part * TAPS;
+        let lines = sized(turned, LANES * len);
+        for block in 0..blocks[1] {
+            for c in 0..part {
+                let row = self.image.width(c / LANES) + c % LANES;
                 let start = |phase: usize| (row + phase * LANES) * strides[1] + block * LANES;
                 let taps = fold(sums, std::array::from_fn(start), product);
-                let left = channels[1] - block * LANES;
-                for (i, taps) in taps.chunks_exact(TAPS).take(left).enumerate() {
-                    rows.append([block * LANES + i, c], taps, |x| x);
+                for (line, taps) in lines.chunks_exact_mut(len).zip(taps.chunks_exact(TAPS)) {
+                    line[c * TAPS..(c + 1) * TAPS].copy_from_slice(taps);
                 }
+            }
+            let left = channels[1] - block * LANES;
+            for (i, line) in lines.chunks_exact(len).take(left).enumerate() {
+                rows.append([block * LANES + i, 0], line, |x| x);
             }
         }
     }

@@ -35,8 +35,9 @@ const TILES: usize = 64;
 const BOUNDS: [usize; 2] = [64, 256];
 /// Fewest channels of images and maps.
 const CHANNELS: [usize; 2] = [24, 24];
-/// Tasks that keep a few threads busy.
+/// Most tasks, enough to keep a few threads busy, and the sums of products that are worth one.
 const TASKS: usize = 8;
+const TASK: usize = 1 << 26;
 
 /// A convolution that is computed this way.
 pub(super) struct Minimal {
@@ -73,6 +74,12 @@ impl Minimal {
         pays.then(sides).map(|(image, map)| Self { batch: g.batch, image, map, tiles })
     }
 
+    /// Tasks to cut the work into, at least about.
+    fn tasks(&self) -> usize {
+        let [c, o] = [self.image.channels, self.map.channels];
+        (self.batch * self.tiles * PRODUCTS * PHASES * c * o / TASK).clamp(1, TASKS)
+    }
+
     /// Images of a block of tiles.
     fn images(&self) -> usize {
         (TILES / self.tiles).max(1)
@@ -87,6 +94,7 @@ struct Scratch {
     from: Vec<f32>,
     to: Vec<f32>,
     taps: Vec<f32>,
+    lines: [Vec<f32>; 2],
 }
 
 thread_local! {

@@ -10,8 +10,8 @@ use crate::ops::kernel::{strips, transpose};
 
 /// Taps of a kernel.
 pub(super) const TAPS: usize = 16;
-/// A vector for each tap.
-pub(super) type Taps = [f32; TAPS * LANES];
+/// Values of the taps of a vector of channels.
+pub(super) const VECTORS: usize = TAPS * LANES;
 
 /// Matrices of so many columns, one for each product: cut into strips of columns, each of which holds its
 /// rows one after the other.
@@ -43,30 +43,22 @@ impl Columns {
         start * rows + row * width + at
     }
 
-    /// Writes the factors of the taps of a vector of channels to a row of all matrices, of so many rows
-    /// each; those of phase `i` to the row and vector `to[i]`.
-    pub(super) fn store(&self, taps: &Taps, out: &mut [f32], rows: usize, to: [[usize; 2]; 4]) {
-        let starts = to.map(|[row, vector]| self.place(rows, row, vector));
+    /// Writes the factors of taps, [`VECTORS`] of each of [`LANES`] rows, to all matrices, of so many rows
+    /// each; those of phase `i` and the first row to the row and vector `to[i]`.
+    pub(super) fn store(&self, taps: &[f32], out: &mut [f32], rows: usize, to: [[usize; 2]; 4]) {
+        let mut starts = [[0; 2]; 4];
+        for (start, [row, vector]) in starts.iter_mut().zip(to) {
+            *start = [self.place(rows, row, vector), self.places[vector][1]];
+        }
         let product = self.len(rows);
         pulp::Arch::new().dispatch(Store { taps, out, starts, product });
     }
 }
 
-/// Reads [`LANES`] rows of taps: a vector for each tap; rows of `None` are zero.
-pub(super) fn load<'a>(rows: impl Iterator<Item = Option<&'a [f32]>>, taps: &mut Taps) {
-    let mut lines = [0.0; TAPS * LANES];
-    for (line, row) in lines.chunks_exact_mut(TAPS).zip(rows) {
-        if let Some(row) = row {
-            line.copy_from_slice(&row[..TAPS]);
-        }
-    }
-    transpose(&lines, LANES, (taps, LANES));
-}
-
 /// What sums over the products give to the taps: [`LANES`] rows of taps from vectors of channels, phase
 /// `i` of product `p` at `starts[i] + p * product`.
-pub(super) fn fold(sums: &[f32], starts: [usize; 4], product: usize) -> Taps {
-    let (mut vectors, mut rows) = ([0.0; TAPS * LANES], [0.0; TAPS * LANES]);
+pub(super) fn fold(sums: &[f32], starts: [usize; 4], product: usize) -> [f32; VECTORS] {
+    let (mut vectors, mut rows) = ([0.0; VECTORS], [0.0; VECTORS]);
     pulp::Arch::new().dispatch(Fold { sums, starts, product, vectors: &mut vectors });
     transpose(&vectors, TAPS, (&mut rows, TAPS));
     rows
@@ -78,7 +70,8 @@ const FIRST: [usize; 4] = [0, 1, 4, 5];
 struct Store<'a> {
     taps: &'a [f32],
     out: &'a mut [f32],
-    starts: [usize; 4],
+    /// Of each phase: where its first row begins, and how far the rows are apart.
+    starts: [[usize; 2]; 4],
     product: usize,
 }
 
@@ -90,11 +83,15 @@ impl WithSimd for Store<'_> {
         let step = LANES / S::F32_LANES;
         let (taps, out) = (S::as_simd_f32s(self.taps).0, S::as_mut_simd_f32s(self.out).0);
         let product = self.product / S::F32_LANES;
-        for (first, start) in FIRST.into_iter().zip(self.starts) {
-            for v in 0..step {
-                let at = first * step + v;
-                let g = [taps[at], taps[at + 2 * step], taps[at + 8 * step], taps[at + 10 * step]];
-                put(out, start / S::F32_LANES + v, product, sums(simd, g));
+        for (row, taps) in taps.chunks_exact(TAPS * step).enumerate() {
+            for (first, [start, apart]) in FIRST.into_iter().zip(self.starts) {
+                let to = (start + row * apart) / S::F32_LANES;
+                for v in 0..step {
+                    let at = first * step + v;
+                    let g =
+                        [taps[at], taps[at + 2 * step], taps[at + 8 * step], taps[at + 10 * step]];
+                    put(out, to + v, product, sums(simd, g));
+                }
             }
         }
     }
