@@ -1,5 +1,7 @@
 //! The products of a convolution that are not the maps: image gradient, weight gradient.
 //!
+//! Where fewer products will do, [`super::minimal`] computes them.
+//!
 //! Each works on panels of consecutive positions whose columns stay in the first-level cache:
 //! columns are filled for a part of the depth, multiplied at once and forgotten. The tasks and all
 //! orders of summation depend on the shape alone, so the bits do not depend on the threads.
@@ -11,6 +13,7 @@ use rayon::prelude::*;
 use super::{
     forward::forward,
     geometry::Geometry,
+    minimal::{Finish, Minimal},
     patches::{Patches, SLACK},
     tasks::{Piece, Scratch, Tasks, panels, pieces, sized},
 };
@@ -92,6 +95,10 @@ pub(super) fn image_gradient(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
+    if let Some(minimal) = Minimal::new(g) {
+        let bias = bias.map(|bias| (bias, usize::MAX));
+        return minimal.image_gradient(map, weight, Finish { bias, rectify: false });
+    }
     if let Some(mirror) = g.mirror() {
         // Its columns are as many as the maps; without it, as many as the channels of the image.
         if g.map[0] <= 2 * g.image[0] {
@@ -172,6 +179,9 @@ fn join(
 
 /// The gradient of the weight, `(o, c, kh, kw)`, from images and maps.
 pub(super) fn weight_gradient(g: &Geometry, image: &[f32], map: &[f32]) -> Vec<f32> {
+    if let Some(minimal) = Minimal::new(g) {
+        return minimal.weight_gradient(image, map);
+    }
     let g = &g.flattened();
     let patches = Patches::new(*g);
     let (c, o, positions, depth) = (g.image[0], g.map[0], g.positions(), g.depth());

@@ -1,14 +1,16 @@
 //! The convolution itself: maps from images.
 //!
-//! By one of two ways. Where rows of the map may run on into the padding at little cost, whole vectors
-//! of patches are read where they lie. Elsewhere patches are copied to columns, for hundreds of
-//! positions at once, so that large weights pass by only once for all of them.
+//! By one of two ways, unless minimal filtering needs fewer products, see [`super::minimal`]. Where rows
+//! of the map may run on into the padding at little cost, whole vectors of patches are read where they
+//! lie. Elsewhere patches are copied to columns, for hundreds of positions at once, so that large weights
+//! pass by only once for all of them.
 
 use std::ops::Range;
 
 use super::{
     dense::{padded, rectified},
     geometry::Geometry,
+    minimal::{Finish, Minimal},
     patches::{Patches, SLACK},
     tasks::{Piece, Plan, Scratch, pieces, sized},
 };
@@ -35,6 +37,9 @@ pub(super) fn forward(
     bias: Option<(&[f32], usize)>,
     rectify: bool,
 ) -> Vec<f32> {
+    if let Some(minimal) = Minimal::new(g) {
+        return minimal.forward(image, weight, Finish { bias, rectify });
+    }
     let g = g.flattened();
     let patches = Patches::new(g);
     let offsets = patches.offsets(g.image[0]);

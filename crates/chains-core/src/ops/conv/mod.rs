@@ -5,6 +5,7 @@ mod depthwise;
 mod forward;
 mod geometry;
 mod lanes;
+mod minimal;
 mod op;
 mod patches;
 mod planes;

@@ -10,6 +10,7 @@ mod avx512;
 #[cfg(any(target_arch = "x86_64", test))]
 mod driver;
 mod fresh;
+mod outer;
 #[cfg(any(target_arch = "x86_64", test))]
 mod pack;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 pub(crate) use fresh::{Rows, fetch, fresh, fresh_pieces, fresh_rows};
+pub(crate) use outer::outer_product;
 pub(crate) use shifted::{Patchwork, patch_kernel, patch_product, patch_sums};
 
 /// A read-only matrix in a slice: element `(i, j)` is at `i * row_stride + j * col_stride`.

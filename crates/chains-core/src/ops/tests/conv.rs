@@ -189,7 +189,7 @@ proptest! {
 }
 
 /// Sizes beyond every block of the kernels: positions, values of a patch, channels.
-pub(super) const LARGE: [Case; 24] = {
+pub(super) const LARGE: [Case; 33] = {
     const fn case(
         kind: Kind,
         x: [usize; 4],
@@ -231,6 +231,17 @@ pub(super) const LARGE: [Case; 24] = {
         case(Kind::Depthwise, [20, 64, 4, 4], 0, [5, 5], [1, 2, 0]),
         case(Kind::Depthwise, [3, 33, 2, 2], 0, [5, 5], [1, 2, 0]),
         case(Kind::Depthwise, [3, 17, 7, 5], 0, [3, 3], [1, 0, 0]),
+        // By minimal filtering: one image, several and panels of them; sides that are no whole tiles,
+        // channels that are no whole vectors, more channels than a task has.
+        case(Kind::Dense, [5, 32, 16, 16], 48, [4, 4], [2, 1, 0]),
+        case(Kind::Dense, [1, 24, 34, 37], 30, [4, 4], [2, 0, 0]),
+        case(Kind::Dense, [17, 45, 16, 15], 24, [4, 4], [2, 1, 0]),
+        case(Kind::Dense, [9, 28, 12, 14], 61, [4, 4], [2, 2, 0]),
+        case(Kind::Dense, [70, 156, 4, 4], 192, [4, 4], [2, 1, 0]),
+        case(Kind::Transposed, [70, 40, 2, 2], 26, [4, 4], [2, 1, 0]),
+        case(Kind::Transposed, [7, 26, 7, 8], 76, [4, 4], [2, 1, 1]),
+        case(Kind::Transposed, [1, 32, 17, 18], 48, [4, 4], [2, 0, 1]),
+        case(Kind::Transposed, [9, 48, 16, 16], 32, [4, 4], [2, 2, 0]),
     ]
 };
 
