@@ -22,14 +22,20 @@ pub(crate) fn mean_error(values: &[f64]) -> Option<f64> {
     Some((scatter / (n - 1.0) / n).sqrt())
 }
 
-/// Mean, and in brackets every seed.
+/// Mean, and in brackets every seed, with three digits at least.
 pub(crate) fn all(values: &[f64]) -> String {
-    let each: Vec<String> = values.iter().map(|v| format_number(*v)).collect();
+    let each: Vec<String> = values.iter().map(|v| short(*v)).collect();
     match values {
         [] => "none".into(),
         [one] => format_number(*one),
-        _ => format!("{} ({})", format_number(mean(values)), each.join(", ")),
+        _ => format!("{} ({})", short(mean(values)), each.join(", ")),
     }
+}
+
+/// Three significant digits, and all before the point.
+fn short(value: f64) -> String {
+    let rounded = if value.abs() < 1e3 { format!("{value:.2e}") } else { format!("{value:.0}") };
+    format_number(rounded.parse().unwrap_or(value))
 }
 
 /// Is every number of `upper` above that of `lower` with the same seed?
@@ -50,6 +56,8 @@ mod tests {
         let error = mean_error(&values).unwrap();
         assert!((error - (3.25_f64 / 3.0).sqrt()).abs() < 1e-12);
         assert_eq!(all(&values), "2.5 (1, 2, 4.5)");
+        let values = [0.001_023_4, -1234.56, f64::NAN];
+        assert_eq!(all(&values), "NaN (0.00102, -1235, NaN)");
         assert_eq!((all(&[1.5]), mean_error(&[1.5])), ("1.5".into(), None));
         assert!(above_in_every_seed(&[2.0, 3.0], &[1.0, 2.5]));
         assert!(!above_in_every_seed(&[2.0, f64::NAN], &[1.0, 2.5]));

@@ -43,6 +43,9 @@ pub(super) fn render(report: &Report, dir: &Path) -> Result<String> {
     Ok(out)
 }
 
+/// Bytes of a number that stands in one line.
+const LONG: usize = 24;
+
 fn table_html(table: &Table) -> String {
     let class = |column: usize| match table.columns[column].1 {
         Align::Left => "",
@@ -57,7 +60,11 @@ fn table_html(table: &Table) -> String {
     for row in &table.rows {
         out += "<tr>";
         for (column, Cell { text, bold }) in row.iter().enumerate() {
-            let text = escape(text);
+            let mut text = escape(text);
+            // A list of seeds has a line of its own: columns of them would not fit beside each other.
+            if table.columns[column].1 == Align::Right && text.len() > LONG {
+                text = text.replacen(" (", "<br>(", 1);
+            }
             let text = if *bold { format!("<strong>{text}</strong>") } else { text };
             out += &format!("<td{}>{text}</td>", class(column));
         }
