@@ -20,11 +20,7 @@ pub(crate) fn outer_product(
     [m, n, k]: [usize; 3],
     accumulate: bool,
 ) {
-    assert!(m > 0 && n > 0 && k > 0, "empty product {m} x {n} x {k}");
-    assert!(m.is_multiple_of(16) && n.is_multiple_of(16), "product of {m} x {n}");
-    assert!(n <= out_stride && (m - 1) * out_stride + n <= out.len(), "output of {m} x {n}");
-    assert!((k - 1) * a_stride + m <= a.len(), "left operand of {m} x {k}");
-    assert!((k - 1) * b_stride + n <= b.len(), "right operand of {k} x {n}");
+    assert_sizes([out.len(), a.len(), b.len()], [out_stride, a_stride, b_stride], [m, n, k]);
     #[cfg(target_arch = "x86_64")]
     if Avx512::detect().is_some() {
         for cols in strips(n) {
@@ -45,6 +41,27 @@ pub(crate) fn outer_product(
         }
         return;
     }
+    by_gemm((out, out_stride), (a, a_stride), (b, b_stride), [m, n, k], accumulate);
+}
+
+/// The bounds of all accesses, of lengths and strides of `out`, `a` and `b`.
+fn assert_sizes(lens: [usize; 3], strides: [usize; 3], [m, n, k]: [usize; 3]) {
+    assert!(m > 0 && n > 0 && k > 0, "empty product {m} x {n} x {k}");
+    assert!(m.is_multiple_of(16) && n.is_multiple_of(16), "product of {m} x {n}");
+    assert!(n <= strides[0] && (m - 1) * strides[0] + n <= lens[0], "output of {m} x {n}");
+    assert!((k - 1) * strides[1] + m <= lens[1], "left operand of {m} x {k}");
+    assert!((k - 1) * strides[2] + n <= lens[2], "right operand of {k} x {n}");
+}
+
+/// The same for processors without a kernel of ours.
+fn by_gemm(
+    (out, out_stride): (&mut [f32], usize),
+    (a, a_stride): (&[f32], usize),
+    (b, b_stride): (&[f32], usize),
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+) {
+    assert_sizes([out.len(), a.len(), b.len()], [out_stride, a_stride, b_stride], [m, n, k]);
     // SAFETY: the assertions bound the last element of each operand; `out` is borrowed mutably and
     // its rows do not overlap.
     unsafe {
@@ -117,8 +134,17 @@ unsafe fn tile<const V: usize>(job: &Job, out: *mut f32, out_stride: usize) {
 mod tests {
     use super::*;
 
+    type Product = fn((&mut [f32], usize), (&[f32], usize), (&[f32], usize), [usize; 3], bool);
+
     #[test]
     fn agrees_with_the_definition() {
+        // Also what processors without a kernel of ours run.
+        for product in [outer_product as Product, by_gemm] {
+            check(product);
+        }
+    }
+
+    fn check(product: Product) {
         for [m, n, k] in [[16, 16, 1], [32, 32, 5], [16, 48, 7], [48, 80, 64], [64, 128, 33]] {
             let [a_stride, b_stride, out_stride] = [m + 3, n + 1, n + 5];
             let a: Vec<f32> = (0..k * a_stride).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -128,7 +154,7 @@ mod tests {
                 let mut out = vec![old; m * out_stride];
                 let sizes = [m, n, k];
                 let operands = ((&a[..], a_stride), (&b[..], b_stride));
-                outer_product((&mut out, out_stride), operands.0, operands.1, sizes, accumulate);
+                product((&mut out, out_stride), operands.0, operands.1, sizes, accumulate);
                 for (i, row) in out.chunks(out_stride).enumerate() {
                     for (j, got) in row[..n].iter().enumerate() {
                         let sum: f32 =

@@ -5,7 +5,7 @@ use proptest::{prelude::*, sample::select};
 
 use crate::{
     Result,
-    ops::{conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d, relu},
+    ops::{Padding, conv_transpose2d, conv2d, conv2d_relu, conv2d_rows, depthwise_conv2d, relu},
     testing::{
         Outcome, assert_differences, assert_thread_count_free, assert_untracked, evaluate, normal,
         values,
@@ -282,7 +282,16 @@ fn a_rectified_convolution_is_the_rectifier_of_a_convolution() -> Result<()> {
         padding,
         extra: 0,
     };
-    let cases = [small(1, [1, 0]), small(2, [0, 1]), LARGE[0], LARGE[9], LARGE[13], LARGE[16]];
+    let cases = [
+        small(1, [1, 0]),
+        small(2, [0, 1]),
+        LARGE[0],
+        LARGE[9],
+        LARGE[13],
+        LARGE[16],
+        LARGE[24],
+        LARGE[25],
+    ];
     for case in cases {
         let (what, inputs) = (format!("{case:?}"), case.operands());
         let apply = |i: &[Tensor]| conv2d_relu(&i[0], &i[1], i.get(2), case.stride, case.padding);
@@ -297,6 +306,30 @@ fn a_rectified_convolution_is_the_rectifier_of_a_convolution() -> Result<()> {
         }
         assert_thread_count_free(&what, apply, &inputs)?;
         assert_untracked(&what, &apply, &inputs, 0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn known_maps_and_rows_without_a_bias_are_those_of_separate_convolutions() -> Result<()> {
+    for [input, out, taps, stride] in [[3, 5, 3, 1], [32, 48, 4, 2]] {
+        let tensor = |name, shape: &[usize]| normal(name, shape).to_dtype(DType::F32);
+        let x = tensor("x", &[5, input, 16, 16])?;
+        let (weight, bias) = (tensor("w", &[out, input, taps, taps])?, tensor("b", &[out])?);
+        let plain = conv2d(&x, &weight, None, stride, 1)?;
+        let shift = bias.reshape((1, out, 1, 1))?;
+        let want = Tensor::cat(
+            &[&plain.narrow(0, 0, 3)?.broadcast_add(&shift)?, &plain.narrow(0, 3, 2)?],
+            0,
+        )?;
+        let known = conv2d(&x.narrow(0, 0, 2)?, &weight, Some(&bias), stride, 1)?;
+        for known in [None, Some(&known)] {
+            let geometry = (stride, Padding::from(1));
+            let got = conv2d_rows(&x, &weight, (Some(&bias), 3), geometry, known)?;
+            let apart = (got - &want)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            let size = want.abs()?.max_all()?.to_scalar::<f32>()?;
+            assert!(apart <= 2e-6 * size, "{taps} taps, known {}: {apart}", known.is_some());
+        }
     }
     Ok(())
 }
