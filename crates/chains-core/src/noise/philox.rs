@@ -18,6 +18,7 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 type Words = [[u32; LANES]; 4];
 
 /// The words of the counters from `first` on.
+#[allow(clippy::needless_range_loop, reason = "a lane of four rows at once")]
 #[inline(always)]
 fn words(first: u64, draw: u64, key: u64) -> Words {
     let mut x = [[0; LANES]; 4];

@@ -96,7 +96,7 @@ fn coordinates(x: &Tensor) -> Result<(Tensor, Tensor)> {
 fn constants(values: impl Iterator<Item = f64>, x: &Tensor) -> Result<Tensor> {
     let values: Vec<f64> = values.collect();
     let k = values.len();
-    Ok(host::tensor_like(values, (1, k), x)?)
+    host::tensor_like(values, (1, k), x)
 }
 
 /// `log sum exp` over the second axis, `(b, k)` to `(b,)`; the shift is held constant.
