@@ -23,7 +23,7 @@ use crate::{
 /// `x`: `(b, D)`, dequantised, in `[0, 1)`.
 ///
 /// # Errors
-/// [`Error::NonFinite`] if the loss is not a number; the parameters are then unchanged, except for
+/// [`chains_core::Error::NonFinite`] if the loss is not a number; the parameters are then unchanged, except for
 /// the steps that [`Objective::DenoisingPerStep`] made before.
 pub fn update(
     model: &InfusionModel,
