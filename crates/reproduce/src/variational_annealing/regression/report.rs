@@ -195,7 +195,7 @@ fn checks(run: &mut Run<'_>, set: Set, group: &[Fitted]) {
     });
     let kept = mean(&group.iter().map(variance_kept).collect::<Vec<_>>());
     run.paragraph(format!(
-        "SVGD, a baseline whose distance is not judged: {}. Its particles keep {:.0} % of the variance of a coordinate \
+        "SVGD, a baseline whose distance is not judged: {}. Its particles keep {:.1} % of the variance of a coordinate \
          in HMC's samples (mean over coordinates).",
         said.join(", "),
         100.0 * kept,
