@@ -6,8 +6,11 @@
 //! was used twice. Between them candle's graph remains, so every tensor expression is
 //! differentiated, with results equal to rounding.
 
+#[cfg(feature = "cuda")]
+mod device;
 mod joined;
 mod several;
+mod stack;
 
 use std::{
     cell::RefCell,
@@ -19,9 +22,12 @@ use candle_core::{
     Var, backprop::GradStore,
 };
 
+#[cfg(feature = "cuda")]
+pub(crate) use self::device::{DeviceOp, apply_on_device};
 pub(crate) use self::joined::{FusedOp, apply_all};
 use self::several::Reach;
 pub use self::several::values_and_gradients;
+pub(crate) use self::stack::stack;
 use crate::{error::Result, ops};
 
 /// The value of `f` and the gradients of its sum in the variables that it depends on, all detached.
@@ -188,12 +194,21 @@ fn note(
         candle_core::bail!("fused op: the result is not f32");
     };
     let value = Var::from_vec(values, shape, &Device::Cpu)?.into_inner();
+    Ok(note_variable(value, operands, backward))
+}
+
+/// Notes an operation whose value is a variable.
+fn note_variable(
+    value: Tensor,
+    operands: Vec<Tensor>,
+    backward: impl Fn(&[Tensor], &Tensor, &Tensor) -> Gradients + 'static,
+) -> Tensor {
     let record = Record { operands, value: value.clone(), backward: Box::new(backward) };
     with_tape(|tape| {
         record.operands.iter().for_each(|operand| tape.used(operand));
         tape.records.push(record);
     });
-    Ok(value)
+    value
 }
 
 fn host(storage: &Storage) -> candle_core::Result<&CpuStorage> {

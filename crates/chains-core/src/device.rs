@@ -1,8 +1,60 @@
 //! The device a user asks for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use candle_core::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+
+/// The precision of matrix products on an accelerator; operands, results and all else stay f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Products {
+    /// f32.
+    #[default]
+    F32,
+    /// Factors rounded to 10 bits behind the point, sums in f32.
+    Tf32,
+}
+
+impl Products {
+    const ALL: [(Self, &str); 2] = [(Self::F32, "f32"), (Self::Tf32, "tf32")];
+}
+
+impl std::fmt::Display for Products {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = Self::ALL.iter().find(|(products, _)| products == self);
+        f.write_str(name.map_or("", |(_, name)| name))
+    }
+}
+
+impl std::str::FromStr for Products {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == name);
+        found.map(|(products, _)| *products).ok_or_else(|| Error::Config {
+            field: "products",
+            reason: format!("`{name}`; expected `f32` or `tf32`"),
+        })
+    }
+}
+
+static TF32: AtomicBool = AtomicBool::new(false);
+
+/// Chooses the precision of all later products of this process on CUDA, those of linear layers and
+/// convolutions. The processor and Metal compute in f32.
+pub fn set_products(products: Products) {
+    let reduced = products == Products::Tf32;
+    TF32.store(reduced, Ordering::Relaxed);
+    candle_core::cuda::set_gemm_reduced_precision_f32(reduced);
+}
+
+/// The precision that was chosen.
+pub fn products() -> Products {
+    if TF32.load(Ordering::Relaxed) { Products::Tf32 } else { Products::F32 }
+}
 
 /// Parses `cpu`, `cuda`, `cuda:N` or `metal` and opens the device.
 ///
@@ -30,10 +82,37 @@ pub fn parse(name: &str) -> Result<Device> {
     };
     match (kind, ordinal) {
         ("cpu", None) => Ok(Device::Cpu),
-        ("cuda", _) => open("cuda", cfg!(feature = "cuda"), Device::new_cuda),
+        ("cuda", _) => open("cuda", cfg!(feature = "cuda"), cuda),
         ("metal", _) => open("metal", cfg!(feature = "metal"), Device::new_metal),
         _ => Err(error("expected `cpu`, `cuda:N` or `metal`".into())),
     }
+}
+
+/// A CUDA device whose work is in the order of one stream, for all threads.
+///
+/// candle's own has a stream for each thread, between which nothing waits, and gives memory back to the
+/// system whenever the host waits for a result.
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+fn cuda(ordinal: usize) -> candle_core::Result<Device> {
+    use candle_core::cuda_backend::{WrapErr, cudarc::driver::result};
+
+    let device = candle_core::CudaDevice::new_with_stream(ordinal)?;
+    // SAFETY: events would order streams, and there is one. The pool is that of the device, which is
+    // open; the attribute is the number of bytes, of 64 bits, that it keeps.
+    unsafe {
+        device.disable_event_tracking();
+        let pool = result::device::get_default_mem_pool(device.cuda_stream().context().cu_device());
+        let keep = candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        let mut bytes = u64::MAX;
+        result::mem_pool::set_attribute(pool.w()?, keep, (&raw mut bytes).cast()).w()?;
+    }
+    Ok(Device::Cuda(device))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(ordinal: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(ordinal)
 }
 
 #[cfg(test)]
@@ -43,6 +122,19 @@ mod tests {
     #[test]
     fn the_processor_is_always_there() {
         assert!(parse("cpu").unwrap().is_cpu());
+    }
+
+    #[test]
+    fn precisions_have_names() {
+        for (products, name) in Products::ALL {
+            assert_eq!(
+                (products.to_string(), name.parse::<Products>().unwrap()),
+                (name.into(), products)
+            );
+        }
+        let message = "f16".parse::<Products>().unwrap_err().to_string();
+        assert!(message.contains("tf32"), "{message}");
+        assert_eq!(Products::default(), products());
     }
 
     #[test]

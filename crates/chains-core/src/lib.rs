@@ -8,6 +8,8 @@ pub mod autograd;
 pub mod chain;
 pub mod checkpoint;
 pub mod config;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod density;
 pub mod device;
 pub mod dist;

@@ -20,7 +20,7 @@ macro_rules! on_devices {
         mod cuda {
             $(#[test]
             fn $body() -> $crate::Result<()> {
-                super::$body(&candle_core::Device::new_cuda(0)?)
+                super::$body(&$crate::device::parse("cuda:0")?)
             })+
         }
         #[cfg(feature = "metal")]

@@ -1,6 +1,7 @@
 //! From bytes to numbers: dequantisation, scaling, pooling.
 
-use chains_core::HostNoise;
+use candle_core::{DType, Tensor};
+use chains_core::{HostNoise, Noise};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -23,6 +24,20 @@ pub fn dequantise(pixels: &[u8], noise: &mut HostNoise) -> Vec<f32> {
         }
     });
     values
+}
+
+/// [`dequantise`] where the pixels are, with uniform numbers of `noise`.
+///
+/// # Shapes
+/// `pixels`: u8, any shape; the result the same.
+///
+/// # Errors
+/// Of the tensor library.
+pub fn dequantise_tensor(pixels: &Tensor, noise: &mut dyn Noise) -> Result<Tensor> {
+    let u = noise.uniform(pixels.shape(), DType::F32, pixels.device())?;
+    let pixels = pixels.to_dtype(DType::F32)?;
+    let u = (u * 65_536.0)?.floor()?;
+    Ok(((pixels * 65_536.0)? + u)?.affine(1.0 / 16_777_216.0, 0.0)?)
 }
 
 /// `integer / 256`, without noise; the paper's Parzen estimate scores such images.
@@ -63,6 +78,7 @@ pub fn pool2(images: &[f32], shape: [usize; 3]) -> Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use chains_core::Seed;
 
     use super::*;
@@ -75,6 +91,17 @@ mod tests {
             assert!((0.0..1.0).contains(&value));
             assert_eq!((256.0 * value).floor() as u8, pixel);
         }
+    }
+
+    #[test]
+    fn tensors_are_made_of_the_same_values() {
+        let pixels: Vec<u8> = (0..70_000).map(|i| (i % 256) as u8).collect();
+        let want = dequantise(&pixels, &mut Seed::new(3).host_noise());
+        let mut noise = Seed::new(3).host_noise();
+        let pixels = Tensor::from_vec(pixels, (10, 7_000), &Device::Cpu).unwrap();
+        let got = dequantise_tensor(&pixels, &mut noise).unwrap();
+        assert_eq!(got.dims(), [10, 7_000]);
+        assert_eq!(got.flatten_all().unwrap().to_vec1::<f32>().unwrap(), want);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub use batches::{Batches, Cursor, Shuffle, permutation};
 pub use cifar::{CIFAR10_CLASSES, Cifar10, Cifar100, parse_cifar10};
 pub use columns::{correlated_columns, discrete_columns};
 pub use csv_table::read_csv;
-pub use dequantise::{dequantise, pool2, scale_256};
+pub use dequantise::{dequantise, dequantise_tensor, pool2, scale_256};
 pub use error::{Error, Result};
 pub use folder::{
     Colour, Crop, Folder, FolderOptions, FolderScan, decode_image, read_folder, read_images,

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use chains_core::{
-    HostNoise, Result,
+    Noise, Result,
     chain::{self, Clamped, Generated, Generation, StepSchedule},
     nn::Statistics,
 };
@@ -44,7 +44,7 @@ pub fn generate(
     model: &InfusionModel,
     n: usize,
     options: &SampleOptions,
-    noise: &mut HostNoise,
+    noise: &mut dyn Noise,
     visit: impl FnMut(usize, &Generated) -> Result<()>,
 ) -> Result<Generated> {
     let start = model.prior()?.sample(n, noise)?;
@@ -62,7 +62,7 @@ pub fn generate_from(
     model: &InfusionModel,
     start: Tensor,
     options: &SampleOptions,
-    noise: &mut HostNoise,
+    noise: &mut dyn Noise,
     visit: impl FnMut(usize, &Generated) -> Result<()>,
 ) -> Result<Generated> {
     let schedule = StepSchedule { len: options.steps };
@@ -82,7 +82,7 @@ pub fn inpaint(
     known: &Tensor,
     mask: &Tensor,
     options: &SampleOptions,
-    noise: &mut HostNoise,
+    noise: &mut dyn Noise,
     visit: impl FnMut(usize, &Generated) -> Result<()>,
 ) -> Result<Generated> {
     let start = model.prior()?.sample(known.dim(0)?, noise)?;
@@ -137,7 +137,7 @@ mod tests {
     fn from(
         model: &InfusionModel,
         start: &Tensor,
-        noise: &mut HostNoise,
+        noise: &mut dyn Noise,
     ) -> Result<Vec<Generated>> {
         let (mut seen, options) = (Vec::new(), SampleOptions::new(3 * STEPS));
         let last = generate_from(model, start.clone(), &options, noise, |index, step| {

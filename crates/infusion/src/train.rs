@@ -8,6 +8,7 @@ use chains_core::{
     density::LogDensity,
     host,
     nn::Statistics,
+    ops,
     optim::Adam,
 };
 
@@ -68,7 +69,7 @@ fn stacked_loss(
     let (recorder, prior) = (Recorder::new(model), model.prior()?);
     let chain = model.infusion_chain(&recorder, &prior);
     let mut states = chain.states(x, noise)?;
-    let inputs = Tensor::stack(&states, 0)?;
+    let inputs = ops::stack(&states.iter().collect::<Vec<_>>())?;
     let passes = recorder.into_passes();
     let layers = passes.first().map_or(0, |pass| pass.values.len());
     let known = (0..layers)

@@ -1,7 +1,7 @@
 //! Images as the experiments use them: cut, dequantised, pooled.
 
 use candle_core::{Device, Tensor};
-use chains_core::{HostNoise, Seed};
+use chains_core::{Noise, Seed};
 use datasets::{ImageSet, Mnist, mnist_split};
 use serde::{Deserialize, Serialize};
 
@@ -80,11 +80,32 @@ impl Images {
         &self,
         set: &ImageSet,
         indices: &[usize],
-        noise: &mut HostNoise,
+        noise: &mut dyn Noise,
         device: &Device,
     ) -> Result<Tensor> {
-        let values = datasets::dequantise(&set.gather(indices), noise);
-        self.tensor(set, values, indices.len(), device)
+        let (pixels, n) = (set.gather(indices), indices.len());
+        let shape = (n, set.pixels());
+        if !self.pooled {
+            let pixels = Tensor::from_vec(pixels, shape, device)?;
+            return Ok(datasets::dequantise_tensor(&pixels, noise)?);
+        }
+        let pixels = Tensor::from_vec(pixels, shape, &Device::Cpu)?;
+        let values = datasets::dequantise_tensor(&pixels, noise)?;
+        self.tensor(set, values.flatten_all()?.to_vec1()?, n, device)
+    }
+
+    /// The pixels of a set where a device reads them in every update, `(n, D)` of u8; none where
+    /// [`Images::rows`] copies or pools on the host.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub fn resident(&self, set: &ImageSet, device: &Device) -> Result<Option<Tensor>> {
+        if self.pooled || !device.is_cuda() {
+            return Ok(None);
+        }
+        let all: Vec<usize> = (0..set.len()).collect();
+        let pixels = Tensor::from_vec(set.gather(&all), (set.len(), set.pixels()), device)?;
+        Ok(Some(pixels))
     }
 
     /// The first `n` images dequantised with the noise of `seed`.

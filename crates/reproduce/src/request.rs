@@ -7,7 +7,7 @@ use std::{
 };
 
 use candle_core::Device;
-use chains_core::Seed;
+use chains_core::{Noise, Seed, noise};
 use clap::ValueEnum;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -77,6 +77,12 @@ impl Request {
     /// The root seed as a stream.
     pub fn stream(&self) -> Seed {
         Seed::new(self.seed)
+    }
+
+    /// The noise of a stream that this command's device draws: on CUDA by itself, which is another stream
+    /// than the host's.
+    pub fn noise(&self, seed: Seed) -> Box<dyn Noise> {
+        noise::of_device(seed, &self.device)
     }
 
     /// `defaults` with the overrides applied, see [`overridden`].

@@ -26,6 +26,9 @@ const LEAST: f32 = 1e-3;
 #[derive(Clone, Debug, Default)]
 pub struct SpectralNorms {
     vectors: Vec<Pair>,
+    /// The left vectors where the kernels are, if that is CUDA.
+    #[cfg(feature = "cuda")]
+    lefts: Vec<Tensor>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,16 +77,41 @@ impl SpectralNorms {
                 got: vec![kernels.len()],
             });
         }
+        let rounds = if first { FIRST } else { LATER };
+        #[cfg(feature = "cuda")]
+        if crate::ops::cuda::applies(&kernels.iter().collect::<Vec<_>>()) {
+            return self.on_device(kernels, rounds);
+        }
         let values = kernels.iter().map(|kernel| {
             let flat = kernel.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             Ok(flat.contiguous()?)
         });
         let values = values.collect::<Result<Vec<_>>>()?;
-        let rounds = if first { FIRST } else { LATER };
         // One task a kernel: the bits do not depend on the number of threads.
         let work = self.vectors.par_iter_mut().zip(values.par_iter());
         work.map(|(pair, kernel)| pair.iterate(kernel, rounds)).collect::<Result<()>>()?;
         self.vectors.iter().zip(kernels).map(|(pair, kernel)| pair.sigma(kernel)).collect()
+    }
+
+    /// As [`SpectralNorms::each`] by kernels of CUDA, without a copy to the host.
+    #[cfg(feature = "cuda")]
+    fn on_device(&mut self, kernels: &[Tensor], rounds: usize) -> Result<Vec<Tensor>> {
+        use crate::ops::cuda::scalars::{bilinear_form, spectral_rounds};
+
+        if self.lefts.len() != kernels.len() {
+            let moved = self.vectors.iter().zip(kernels).map(|(pair, kernel)| {
+                Ok(Tensor::from_slice(&pair.u, pair.u.len(), kernel.device())?)
+            });
+            self.lefts = moved.collect::<Result<_>>()?;
+        }
+        for (pair, kernel) in self.vectors.iter().zip(kernels) {
+            pair.fits(sides(kernel)?)?;
+        }
+        let values = kernels.iter().map(|kernel| kernel.detach().contiguous());
+        let values = values.collect::<candle_core::Result<Vec<_>>>()?;
+        let pairs = spectral_rounds(&values, &self.lefts, rounds)?;
+        self.lefts = pairs.iter().map(|[left, _]| left.clone()).collect();
+        kernels.iter().zip(&pairs).map(|(kernel, pair)| bilinear_form(kernel, pair)).collect()
     }
 
     fn begin(&mut self, kernels: &[Tensor], noise: &mut dyn Noise) -> Result<()> {
@@ -112,16 +140,17 @@ fn sides(kernel: &Tensor) -> Result<[usize; 2]> {
 }
 
 impl Pair {
-    fn iterate(&mut self, kernel: &Tensor, rounds: usize) -> Result<()> {
-        let [rows, columns] = sides(kernel)?;
-        if [rows, columns] != [self.u.len(), self.v.len()] {
-            let expected = format!("({}, {}), as at the first call", self.u.len(), self.v.len());
-            return Err(Error::Shape {
-                what: "spectral norms",
-                expected,
-                got: vec![rows, columns],
-            });
+    fn fits(&self, sides: [usize; 2]) -> Result<()> {
+        let [rows, columns] = [self.u.len(), self.v.len()];
+        if sides == [rows, columns] {
+            return Ok(());
         }
+        let expected = format!("({rows}, {columns}), as at the first call");
+        Err(Error::Shape { what: "spectral norms", expected, got: sides.to_vec() })
+    }
+
+    fn iterate(&mut self, kernel: &Tensor, rounds: usize) -> Result<()> {
+        self.fits(sides(kernel)?)?;
         let (storage, layout) = kernel.storage_and_layout();
         let values = match &*storage {
             Storage::Cpu(storage) => slice(storage, layout)?,

@@ -100,16 +100,18 @@ impl StepNorm {
         }
         let stack = |f: fn(&Step) -> &Tensor| -> Result<Tensor> {
             let parts: Vec<_> = steps.iter().map(|step| f(self.at(*step))).collect();
-            Ok(Tensor::stack(&parts, 0)?)
-        };
-        let batch = statistics == Statistics::Batch;
-        let moments = if batch {
-            ops::batch_moments(x)?
-        } else {
-            BatchMoments { mean: stack(|s| &s.running_mean)?, variance: stack(|s| &s.running_var)? }
+            ops::stack(&parts)
         };
         let parameters = [&stack(|s| &s.weight)?, &stack(|s| &s.bias)?];
-        let options = NormOptions { batch, activation: NormActivation::relu(self.config.relu) };
+        let activation = NormActivation::relu(self.config.relu);
+        if statistics == Statistics::Batch {
+            return ops::batch_normalise(x, parameters, self.config.eps, activation);
+        }
+        let moments = BatchMoments {
+            mean: stack(|s| &s.running_mean)?,
+            variance: stack(|s| &s.running_var)?,
+        };
+        let options = NormOptions { batch: false, activation };
         let y = ops::normalise(x, &moments, parameters, self.config.eps, options)?;
         Ok((y, moments))
     }

@@ -107,25 +107,34 @@ impl Noise for DeviceNoise {
 
 #[cfg(feature = "cuda")]
 mod cuda {
-    //! The kernels of `philox.cu`, compiled when they are first used.
+    //! The kernels of `philox.cu`.
 
     use std::sync::OnceLock;
 
     use candle_core::{
-        CpuStorage, CudaStorage, DType, Device, Error, InplaceOp1, Layout, Shape, Tensor,
-        backend::BackendStorage,
-        cuda_backend::cudarc::{
-            driver::{LaunchConfig, PushKernelArg},
-            nvrtc::{CompileOptions, compile_ptx_with_opts},
-        },
+        Device, Shape, Tensor,
+        cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts},
     };
 
     use super::Law;
+    use crate::cuda::{Arg, Grid, Module, fresh, launch_of, tensor};
 
-    const SOURCE: &str = include_str!("philox.cu");
-    /// Threads of a block; blocks stride over what is left.
-    const THREADS: u32 = 256;
-    const BLOCKS: u32 = 2048;
+    static MODULE: Module = Module {
+        name: "philox",
+        compile: || {
+            // Contractions would round where the host does not.
+            let options = CompileOptions { fmad: Some(false), ..CompileOptions::default() };
+            compile_ptx_with_opts(include_str!("philox.cu"), options)
+                .map(|ptx| ptx.to_src())
+                .map_err(|error| error.to_string())
+        },
+        compiled: OnceLock::new(),
+    };
+
+    /// Blocks that stride over what one pass of them leaves.
+    const BLOCKS: usize = 2048;
+    /// Numbers of a block's pass: four of each of its threads.
+    const PASS: usize = 4 * 256;
 
     pub(super) fn drawn(
         law: Law,
@@ -133,65 +142,19 @@ mod cuda {
         (key, draw): (u64, u64),
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let out = Tensor::zeros(shape, DType::F32, device)?;
-        if shape.elem_count() > 0 {
-            out.inplace_op1(&Fill { law, key, draw })?;
-        }
-        Ok(out)
-    }
-
-    struct Fill {
-        law: Law,
-        key: u64,
-        draw: u64,
-    }
-
-    /// The compiled kernels, or why there are none.
-    fn compiled() -> candle_core::Result<&'static str> {
-        static COMPILED: OnceLock<Result<String, String>> = OnceLock::new();
-        let compile = || {
-            // Contractions would round where the host does not.
-            let options = CompileOptions { fmad: Some(false), ..CompileOptions::default() };
-            compile_ptx_with_opts(SOURCE, options)
-                .map(|ptx| ptx.to_src())
-                .map_err(|error| error.to_string())
+        let n = shape.elem_count();
+        let cuda = match device {
+            Device::Cuda(cuda) if n > 0 => cuda,
+            _ => return Tensor::zeros(shape, candle_core::DType::F32, device),
         };
-        let found = COMPILED.get_or_init(compile);
-        found.as_deref().map_err(|error| Error::Msg(format!("kernels of the noise: {error}")))
-    }
-
-    impl InplaceOp1 for Fill {
-        fn name(&self) -> &'static str {
-            "philox"
-        }
-
-        fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
-            candle_core::bail!("the host fills slices")
-        }
-
-        #[allow(unsafe_code)]
-        fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> candle_core::Result<()> {
-            let device = storage.device().clone();
-            let name = match self.law {
-                Law::Normal => "philox_normal",
-                Law::Uniform => "philox_uniform",
-            };
-            let kernel = device.get_or_load_custom_func(name, "philox", compiled()?)?;
-            let len = layout.shape().elem_count() as u64;
-            let quads = u32::try_from(len.div_ceil(4 * u64::from(THREADS))).unwrap_or(u32::MAX);
-            let blocks = quads.clamp(1, BLOCKS);
-            let launch = LaunchConfig {
-                grid_dim: (blocks, 1, 1),
-                block_dim: (THREADS, 1, 1),
-                shared_mem_bytes: 0,
-            };
-            let out = storage.as_cuda_slice_mut::<f32>()?;
-            let mut builder = kernel.builder();
-            builder.arg(out).arg(&len).arg(&self.key).arg(&self.draw);
-            // SAFETY: the tensor is fresh, contiguous and has `len` numbers; the kernel writes no others.
-            unsafe { builder.launch(launch) }.map_err(Error::wrap)?;
-            Ok(())
-        }
+        let name = match law {
+            Law::Normal => "philox_normal",
+            Law::Uniform => "philox_uniform",
+        };
+        let out = fresh(cuda, n)?;
+        let args = [(&out).into(), Arg::Word(n as u64), Arg::Word(key), Arg::Word(draw)];
+        launch_of(&MODULE, cuda, name, Grid::Rows(n.div_ceil(PASS).min(BLOCKS)), &args)?;
+        Ok(tensor(out, cuda, shape))
     }
 }
 

@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 pub use self::{device::DeviceNoise, host::HostNoise};
 use crate::{error::Result, seed::Seed};
 
+/// The noise of a stream that a device draws fastest: [`DeviceNoise`] on CUDA, else [`HostNoise`].
+pub fn of_device(seed: Seed, device: &Device) -> Box<dyn Noise> {
+    if device.is_cuda() { Box::new(DeviceNoise::new(seed)) } else { Box::new(seed.host_noise()) }
+}
+
 /// A source of random tensors.
 pub trait Noise {
     /// Independent standard normal numbers.

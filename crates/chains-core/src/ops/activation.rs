@@ -2,10 +2,12 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::cuda::{self, reaches};
 use super::{
     build, fused,
     math::{self, exp_m1, ln_1p, logistic},
-    slice, with_values,
+    on_cuda, slice, with_values,
 };
 use crate::{autograd::apply1, error::Result};
 
@@ -14,6 +16,7 @@ use crate::{autograd::apply1, error::Result};
 /// # Errors
 /// Of the tensor library.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Relu));
     if !fused(&[x]) {
         return Ok(x.le(0.0)?.where_cond(&x.zeros_like()?, x)?);
     }
@@ -32,6 +35,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn exp(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Exp));
     if !fused(&[x]) {
         return Ok(x.exp()?);
     }
@@ -49,6 +53,7 @@ pub fn exp(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Sigmoid));
     if !fused(&[x]) {
         return Ok(candle_nn::ops::sigmoid(x)?);
     }
@@ -66,6 +71,7 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn scaled_sigmoid(x: &Tensor, scale: f64, shift: f64) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::ScaledSigmoid([scale, shift])));
     if !fused(&[x]) {
         return Ok(candle_nn::ops::sigmoid(x)?.affine(scale, shift)?);
     }
@@ -89,6 +95,7 @@ pub fn scaled_sigmoid(x: &Tensor, scale: f64, shift: f64) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::LeakyRelu(slope)));
     if !fused(&[x]) {
         return Ok(x.gt(0.0)?.where_cond(x, &(x * slope)?)?);
     }
@@ -108,6 +115,7 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn softplus(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Softplus));
     if !fused(&[x]) {
         return super::log_add_exp(x, &x.zeros_like()?);
     }
@@ -127,6 +135,7 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Silu));
     if !fused(&[x]) {
         return Ok((x * candle_nn::ops::sigmoid(x)?)?);
     }
@@ -144,6 +153,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn elu(x: &Tensor, scale: f64) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Elu(scale)));
     if !fused(&[x]) {
         // Bounded above, so that the branch not taken has a finite gradient.
         let below = ((x.minimum(0.0)?.exp()? - 1.0)? * scale)?;
@@ -165,6 +175,7 @@ pub fn elu(x: &Tensor, scale: f64) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Tanh));
     if !fused(&[x]) {
         return Ok(x.tanh()?);
     }
@@ -182,6 +193,7 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn soft_clamp(x: &Tensor, bound: f64) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::SoftClamp(bound)));
     if !fused(&[x]) {
         return Ok(((x / bound)?.tanh()? * bound)?);
     }
@@ -204,6 +216,7 @@ pub fn soft_clamp(x: &Tensor, bound: f64) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn soft_clamped_exp(x: &Tensor, bound: f64, floor: f64) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::SoftClampedExp([bound, floor])));
     if !fused(&[x]) {
         return Ok((((x / bound)?.tanh()? * bound)?.exp()? + floor)?);
     }
@@ -227,6 +240,7 @@ pub fn soft_clamped_exp(x: &Tensor, bound: f64, floor: f64) -> Result<Tensor> {
 /// # Errors
 /// Of the tensor library.
 pub fn square(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([], reaches(x) => cuda::activation(x, cuda::Activation::Square));
     if !fused(&[x]) {
         return Ok(x.sqr()?);
     }

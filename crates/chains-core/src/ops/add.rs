@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::{build, fused, slice, with_values};
 use crate::{
-    autograd::{apply2, apply3, note_view},
+    autograd::{self, apply2, apply3, note_view},
     error::{Error, Result},
 };
 
@@ -48,6 +48,17 @@ pub fn reshape(x: &Tensor, shape: impl Into<Shape>) -> Result<Tensor> {
     let y = x.reshape(shape.into())?;
     note_view(&y, x);
     Ok(y)
+}
+
+/// Tensors of one shape one after the other along a new first axis.
+///
+/// # Shapes
+/// n times `(..)`, n at least 1 -> `(n, ..)`.
+///
+/// # Errors
+/// If the shapes differ or there is no tensor.
+pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
+    Ok(autograd::stack(parts)?)
 }
 
 /// The sum of two tensors of one shape, without a graph.

@@ -2,7 +2,9 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::{build_rows, fused, gaussian::row_sums, math::ln, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{build_rows, fused, gaussian::row_sums, math::ln, on_cuda, with_values};
 use crate::{
     autograd::{FusedOp, Gradients, apply_all},
     error::{Error, Result},
@@ -27,6 +29,7 @@ pub fn gaussian_divergence(q: [&Tensor; 2], p: [&Tensor; 2]) -> Result<Tensor> {
             return Err(Error::Shape { what, expected, got });
         }
     }
+    on_cuda!(operands => cuda::divergence(operands));
     if fused(&operands) {
         return Ok(apply_all(Divergence { shape: q[0].shape().clone() }, &operands)?);
     }

@@ -2,11 +2,13 @@
 
 use candle_core::Tensor;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{
     build, fused,
     gaussian::{density, row_sums},
     log_add_exp::{log_add_exp, value},
-    with_values,
+    on_cuda, with_values,
 };
 use crate::error::Result;
 
@@ -20,7 +22,9 @@ use crate::error::Result;
 pub fn gaussian_draw(mean: &Tensor, variance: &Tensor, e: &Tensor) -> Result<Tensor> {
     let operands = [mean, variance, e];
     let same = operands.iter().all(|t| t.dims() == e.dims());
-    if !same || !fused(&operands) || operands.iter().any(|t| t.track_op()) {
+    let constant = same && !operands.iter().any(|t| t.track_op());
+    on_cuda!(operands, constant => cuda::gaussian_draw(operands));
+    if !constant || !fused(&operands) {
         return Ok((mean + variance.sqrt()?.mul(e)?)?);
     }
     let values = with_values(operands, |[means, variances, es]| {
@@ -56,6 +60,7 @@ pub fn mixture_draw(
 ) -> Result<Tensor> {
     let operands = [base[0], base[1], spike[0], spike[1], u, e];
     let same = operands.iter().all(|t| t.dims() == e.dims());
+    on_cuda!(operands, same => cuda::mixture_draw(rate, operands));
     if !same || !fused(&operands) {
         let one = |[mean, variance]: [&Tensor; 2]| -> Result<Tensor> {
             Ok((mean + variance.sqrt()?.mul(e)?)?)
@@ -102,7 +107,9 @@ pub fn mixture_log_ratio(
 ) -> Result<Tensor> {
     let operands = [z, base[0], base[1], spike[0], spike[1]];
     let same = operands.iter().all(|t| t.dims() == z.dims()) && z.rank() > 0;
-    if !same || !fused(&operands) || operands.iter().any(|t| t.track_op()) {
+    let constant = same && !operands.iter().any(|t| t.track_op());
+    on_cuda!(operands, constant => cuda::mixture_log_ratio(rate, operands));
+    if !constant || !fused(&operands) {
         let [base, spike] =
             [base, spike].map(|[mean, variance]| super::gaussian_log_density(z, mean, variance));
         let infused = (spike? - base?)?.affine(1.0, rate.ln())?;

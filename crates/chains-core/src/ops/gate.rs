@@ -2,7 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor};
 
-use super::{build_rows, fused, gaussian::row_sums, slice, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{build_rows, fused, gaussian::row_sums, on_cuda, slice, with_values};
 use crate::{
     autograd::{apply1, apply3},
     error::{Error, Result},
@@ -21,6 +23,7 @@ pub fn channel_means(x: &Tensor) -> Result<Tensor> {
         let (expected, got) = ("maps that are not empty".into(), x.dims().to_vec());
         return Err(Error::Shape { what: "channel_means", expected, got });
     }
+    on_cuda!([x] => cuda::channel_means(x));
     if fused(&[x]) {
         return Ok(apply1(Means, &x.contiguous()?)?);
     }
@@ -42,6 +45,7 @@ pub fn add_gated(x: &Tensor, branch: &Tensor, gate: &Tensor, scale: f64) -> Resu
         let got = [branch.dims(), gate.dims()].concat();
         return Err(Error::Shape { what, expected, got });
     }
+    on_cuda!([x, branch, gate] => cuda::add_gated(x, branch, gate, scale));
     if fused(&[x, branch, gate]) && s > 0 {
         let operands = [&x.contiguous()?, &branch.contiguous()?, &gate.contiguous()?];
         return Ok(apply3(Gated { scale: scale as f32 }, operands)?);

@@ -5,9 +5,12 @@ use std::f32::consts::PI;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{
     GRAIN, build, build_rows, fused,
     math::ln,
+    on_cuda,
     simd::{lane_sum, vectorised},
     slice, with_values,
 };
@@ -48,6 +51,7 @@ fn apply(x: &Tensor, mean: &Tensor, variance: &Tensor, sum: bool) -> Result<Tens
             });
         }
     }
+    on_cuda!([x, mean, variance] => cuda::gaussian_density([x, mean, variance], sum));
     if fused(&[x, mean, variance]) {
         let (mean, variance) = (mean.contiguous()?, variance.contiguous()?);
         return Ok(apply3(Gaussian { sum }, [&x.contiguous()?, &mean, &variance])?);

@@ -3,11 +3,13 @@
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{
     GRAIN, fused,
     gaussian::{density, gaussian_log_density, row_sums},
     math::logistic,
-    scaled_sigmoid, sigmoid,
+    on_cuda, scaled_sigmoid, sigmoid,
     simd::vectorised,
     slice, with_values, zeros,
 };
@@ -41,6 +43,7 @@ pub fn sigmoid_gaussian_log_prob(
         let (expected, got) = (format!("{:?}", a.dims()), b.dims().to_vec());
         return Err(Error::Shape { what: "raw variance", expected, got });
     }
+    on_cuda!([x, a, b], !x.track_op() => cuda::heads(x, a, b, [scale, floor]));
     if x.track_op() || !fused(&[x, a, b]) {
         let variance = scaled_sigmoid(b, scale, floor)?;
         let x = x.broadcast_as(a.shape())?;

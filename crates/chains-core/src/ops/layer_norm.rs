@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{
-    Eps, GRAIN, build_rows, fused,
+    Eps, GRAIN, build_rows, fused, on_cuda,
     simd::{lane_sum, vectorised},
     slice, with_values, zeros,
 };
@@ -44,15 +46,17 @@ pub fn layer_norm(
             return Err(Error::Shape { what, expected, got });
         }
     }
-    if fused(&[x, gain.unwrap_or(x), shift.unwrap_or(x)]) {
-        let gain = match gain {
-            Some(gain) => gain.contiguous()?,
-            None => Tensor::ones(d, x.dtype(), x.device())?,
+    let operands = [x, gain.unwrap_or(x), shift.unwrap_or(x)];
+    let both = || -> Result<[Tensor; 2]> {
+        let or = |tensor: Option<&Tensor>, value: f64| match tensor {
+            Some(tensor) => tensor.contiguous(),
+            None => Tensor::full(value as f32, d, x.device()),
         };
-        let shift = match shift {
-            Some(shift) => shift.contiguous()?,
-            None => Tensor::zeros(d, x.dtype(), x.device())?,
-        };
+        Ok([or(gain, 1.0)?, or(shift, 0.0)?])
+    };
+    on_cuda!(operands => both().and_then(|[gain, shift]| cuda::layer_norm(x, &gain, &shift, eps)));
+    if fused(&operands) {
+        let [gain, shift] = both()?;
         let op = LayerNorm { eps, moments: OnceLock::new() };
         return Ok(apply3(op, [&x.contiguous()?, &gain, &shift])?);
     }

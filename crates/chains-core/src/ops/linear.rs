@@ -3,10 +3,12 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{
     GRAIN, fused, host,
     kernel::{MatRef, fresh, product, product_behind},
-    slice, with_values,
+    on_cuda, slice, with_values,
 };
 use crate::{
     autograd::{apply2, apply3},
@@ -44,6 +46,7 @@ pub(crate) fn linear_rows(
         }
     }
     let operands = [x, weight, bias.unwrap_or(weight)];
+    on_cuda!(operands[1..], cuda::reaches(x) => cuda::linear(x, weight, (bias, biased)));
     if !fused(&operands) {
         let flat = x.reshape((rows(x), weight.dims()[1]))?;
         let y = flat.matmul(&weight.t()?)?;
@@ -98,7 +101,9 @@ pub fn linear_known(
     if value.iter().map(part_rows).sum::<Option<usize>>() != Some(b) {
         return Err(misfit(format!("({b}, {out}) in parts of rows"), value));
     }
-    if !fused(&[x, weight, bias.unwrap_or(weight)]) || !value.iter().all(|part| fused(&[part])) {
+    let operands = [x, weight, bias.unwrap_or(weight)];
+    on_cuda!(operands, cuda::stackable(value) => cuda::linear_known(x, weight, bias, value));
+    if !fused(&operands) || !value.iter().all(|part| fused(&[part])) {
         return linear(x, weight, bias);
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);

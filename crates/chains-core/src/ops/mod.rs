@@ -1,15 +1,18 @@
 //! The operations that the five papers spend their time in.
 //!
 //! Layers call these functions, never candle's layers directly. On a CPU with f32 tensors they run
-//! fused kernels, as candle custom ops or on the tape of [`crate::autograd`]; on any other device or
-//! type the same function composes candle's operations, with results equal to rounding. Backward passes return no gradient for an
-//! operand that does not track one, so a frozen network costs nothing extra.
+//! fused kernels, as candle custom ops or on the tape of [`crate::autograd`], and on CUDA most of them do;
+//! on any other device or type the same function composes candle's operations, with results equal to
+//! rounding. Backward passes return no gradient for an operand that does not track one, so a frozen
+//! network costs nothing extra.
 
 mod activation;
 mod add;
 mod autoregressive;
 mod bilinear;
 mod conv;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod divergence;
 mod draw;
 mod gate;
@@ -46,7 +49,7 @@ pub use activation::{
     softplus, square, tanh,
 };
 pub(crate) use add::sum_of_two;
-pub use add::{add, add_product, reshape};
+pub use add::{add, add_product, reshape, stack};
 pub use autoregressive::{
     PrefixLayer, Prefixes, autoregressive_affine, autoregressive_inverse, prefix_linear,
 };
@@ -66,7 +69,9 @@ pub(crate) use linear::linear_rows;
 pub use linear::{linear, linear_known};
 pub use log_add_exp::log_add_exp;
 pub(crate) use mixture::gaussian_mixture;
-pub use norm::{BatchMoments, Eps, NormActivation, NormOptions, batch_moments, normalise};
+pub use norm::{
+    BatchMoments, Eps, NormActivation, NormOptions, batch_moments, batch_normalise, normalise,
+};
 pub use part::{Span, part};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use resize::{avg_pool2, max_pool2, upsample2};
@@ -74,7 +79,9 @@ pub use scalars::{max_abs, total};
 pub use simd::vectorised;
 pub(crate) use stacked::{StackedActivation, stacked_activation};
 pub(crate) use update::follow;
-pub use update::{AdamStep, AdamaxStep, adam_step, adamax_step, running_average};
+pub use update::{
+    AdamStep, AdamaxStep, adam_step, adam_steps, adamax_step, adamax_steps, running_average,
+};
 pub use upsampled::upsample2_conv2d;
 pub(crate) use weight_norm::{lengths, of_length};
 
@@ -82,6 +89,22 @@ pub(crate) use weight_norm::{lengths, of_length};
 fn fused(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
 }
+
+/// Returns from the function with a fused operation of ours on CUDA, if the operands are there.
+macro_rules! on_cuda {
+    ($operands:expr => $value:expr) => {
+        on_cuda!($operands, true => $value)
+    };
+    ($operands:expr, $when:expr => $value:expr) => {
+        #[cfg(feature = "cuda")]
+        {
+            if $when && $crate::ops::cuda::applies(&$operands) {
+                return $value;
+            }
+        }
+    };
+}
+use on_cuda;
 
 /// The values of a contiguous f32 operand on the host.
 pub(crate) fn slice<'a>(

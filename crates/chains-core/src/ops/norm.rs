@@ -11,9 +11,11 @@ use self::{
     passes::{Passes, moments},
     tasks::spread,
 };
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{
     activation::{leaky_relu, relu, silu},
-    fused, slice, with_values,
+    fused, on_cuda, slice, with_values,
 };
 use crate::{
     autograd::apply3,
@@ -38,6 +40,7 @@ pub struct BatchMoments {
 /// [`Error::Shape`] if `x` has fewer than three axes.
 pub fn batch_moments(x: &Tensor) -> Result<BatchMoments> {
     let [g, b, c, s] = axes(x)?;
+    on_cuda!([x] => cuda::batch_moments(x, [g, b, c, s]));
     if fused(&[x]) {
         let (mean, variance) = with_values([x], |[xs]| Ok(moments(xs, [g, b, c, s])))?;
         return Ok(BatchMoments {
@@ -82,7 +85,11 @@ pub fn normalise(
             return Err(Error::Shape { what, expected: format!("({g}, {c})"), got });
         }
     }
-    if fused(&[x, gain, shift, &moments.mean, &moments.variance]) {
+    let operands = [x, gain, shift, &moments.mean, &moments.variance];
+    on_cuda!(operands => cuda::batch_norm(
+        x, moments, [gain, shift], eps, options, [g, b, c, s]
+    ));
+    if fused(&operands) {
         let op = with_values([&moments.mean, &moments.variance], |[mean, variance]| {
             let (scale, pull) = variance.iter().map(|v| eps.scale_and_pull(*v)).unzip();
             Ok(Normalise { mean: mean.to_vec(), scale, pull, axes: [g, b, c, s], options })
@@ -108,6 +115,32 @@ pub fn normalise(
         NormActivation::Swish => silu(&y)?,
     };
     Ok(y.reshape(x.shape())?)
+}
+
+/// [`normalise`] by the batch's own moments, which are returned, detached.
+///
+/// # Shapes
+/// As there.
+///
+/// # Errors
+/// As there.
+pub fn batch_normalise(
+    x: &Tensor,
+    gains: [&Tensor; 2],
+    eps: impl Into<Eps>,
+    activation: NormActivation,
+) -> Result<(Tensor, BatchMoments)> {
+    let (eps, options) = (eps.into(), NormOptions { batch: true, activation });
+    #[cfg(feature = "cuda")]
+    {
+        let [g, b, c, s] = axes(x)?;
+        let fits = s == 1 && gains.iter().all(|gain| gain.dims() == [g, c]);
+        if fits && cuda::applies(&[x, gains[0], gains[1]]) {
+            return cuda::batch_normalise(x, gains, eps, options, [g, b, c, s]);
+        }
+    }
+    let moments = batch_moments(x)?;
+    Ok((normalise(x, &moments, gains, eps, options)?, moments))
 }
 
 /// Variants of [`normalise`].

@@ -2,7 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
-use super::{build_rows, fused, slice, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{build_rows, fused, on_cuda, slice, with_values};
 use crate::{
     autograd::apply1,
     error::{Error, Result},
@@ -17,6 +19,7 @@ use crate::{
 /// [`Error::Shape`] for another rank.
 pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     let [b, c, h, w] = axes("upsample2", x)?;
+    on_cuda!([x] => cuda::double(x));
     if fused(&[x]) {
         return Ok(apply1(Upsample, &x.contiguous()?)?);
     }
@@ -33,6 +36,7 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
 /// [`Error::Shape`] for another rank or if the result would be empty.
 pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     let halves = halves("avg_pool2", x)?;
+    on_cuda!([x] => cuda::average_squares(x));
     if fused(&[x]) {
         return Ok(apply1(AvgPool, &x.contiguous()?)?);
     }

@@ -2,7 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 
-use super::{fused, slice};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{fused, on_cuda, slice};
 use crate::{
     autograd::{FusedOp, Gradients, apply_all, apply1},
     error::{Error, Result},
@@ -20,6 +22,7 @@ pub fn total(terms: &[Tensor]) -> Result<Tensor> {
         return Err(Error::Shape { what: "total", expected: "scalars, at least one".into(), got });
     }
     let all: Vec<&Tensor> = terms.iter().collect();
+    on_cuda!(all => cuda::total(&all));
     if fused(&all) {
         return Ok(apply_all(Total, &all)?);
     }
@@ -48,6 +51,7 @@ impl FusedOp for Total {
 /// # Errors
 /// Of the tensor library.
 pub fn max_abs(x: &Tensor) -> Result<Tensor> {
+    on_cuda!([x] => cuda::largest_size(x));
     if fused(&[x]) {
         return Ok(apply1(MaxAbs, &x.contiguous()?)?);
     }

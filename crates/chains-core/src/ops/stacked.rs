@@ -2,10 +2,12 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{
     build, fused,
     math::{exp, ln_1p, logistic},
-    slice, with_values,
+    on_cuda, slice, with_values,
 };
 use crate::{autograd::apply1, error::Result};
 
@@ -53,10 +55,11 @@ pub(crate) fn stacked_activation(
     values: usize,
     function: StackedActivation,
 ) -> Result<Option<Tensor>> {
+    let row = x.elem_count() / x.dim(0)?.max(1);
+    on_cuda!([x] => cuda::stacked(x, values * row, function).map(Some));
     if !fused(&[x]) {
         return Ok(None);
     }
-    let row = x.elem_count() / x.dim(0)?.max(1);
     let op = Stacked { function, boundary: values * row };
     Ok(Some(apply1(op, &x.contiguous()?)?))
 }

@@ -3,7 +3,9 @@
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
-use super::{GRAIN, for_blocks, fused, simd::vectorised, with_values, with_values_mut};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{GRAIN, for_blocks, fused, on_cuda, simd::vectorised, with_values, with_values_mut};
 use crate::error::{Error, Result};
 
 /// The constants of one Adam step (Kingma and Ba 2015, Algorithm 1), bias corrections included.
@@ -40,7 +42,9 @@ pub fn adam_step(parameter: &Var, grad: &Tensor, m: &Var, v: &Var, step: AdamSte
             return Err(Error::Shape { what, expected, got: dims.to_vec() });
         }
     }
-    if fused(&[parameter.as_tensor(), grad, m.as_tensor(), v.as_tensor()]) {
+    let operands = [parameter.as_tensor(), grad, m.as_tensor(), v.as_tensor()];
+    on_cuda!(operands => cuda::adam(&[(parameter, grad, [m, v])], step));
+    if fused(&operands) {
         with_values_mut(parameter, |parameter| {
             with_values_mut(m, |m| {
                 with_values_mut(v, |v| {
@@ -71,6 +75,48 @@ pub fn adam_step(parameter: &Var, grad: &Tensor, m: &Var, v: &Var, step: AdamSte
     v.set(&new_v.detach())?;
     parameter.set(&new.detach())?;
     Ok(())
+}
+
+/// [`adam_step`] of many parameters, on CUDA in a few launches: gradient, parameter, both moments.
+///
+/// # Errors
+/// As [`adam_step`].
+pub fn adam_steps(all: &[(Tensor, Var, [Var; 2])], step: AdamStep) -> Result<()> {
+    on_cuda!(every(all), fits(all) => cuda::adam(&quadruples(all), step));
+    all.iter().try_for_each(|(grad, var, [m, v])| adam_step(var, grad, m, v, step))
+}
+
+/// [`adamax_step`] of many parameters, as [`adam_steps`].
+///
+/// # Errors
+/// As [`adamax_step`].
+pub fn adamax_steps(all: &[(Tensor, Var, [Var; 2])], step: AdamaxStep) -> Result<()> {
+    on_cuda!(every(all), fits(all) => cuda::adamax(&quadruples(all), step));
+    all.iter().try_for_each(|(grad, var, [m, u])| adamax_step(var, grad, m, u, step))
+}
+
+/// All tensors of a step.
+#[cfg(feature = "cuda")]
+fn every(all: &[(Tensor, Var, [Var; 2])]) -> Vec<&Tensor> {
+    let mut every = Vec::with_capacity(4 * all.len());
+    for (grad, var, [m, v]) in all {
+        every.extend([grad, var.as_tensor(), m.as_tensor(), v.as_tensor()]);
+    }
+    every
+}
+
+/// Are all of one shape, of which there is an error otherwise?
+#[cfg(feature = "cuda")]
+fn fits(all: &[(Tensor, Var, [Var; 2])]) -> bool {
+    let one = |(grad, var, pair): &(Tensor, Var, [Var; 2])| {
+        [grad, pair[0].as_tensor(), pair[1].as_tensor()].iter().all(|t| t.dims() == var.dims())
+    };
+    !all.is_empty() && all.iter().all(one)
+}
+
+#[cfg(feature = "cuda")]
+fn quadruples(all: &[(Tensor, Var, [Var; 2])]) -> Vec<(&Var, &Tensor, [&Var; 2])> {
+    all.iter().map(|(grad, var, [m, v])| (var, grad, [m, v])).collect()
 }
 
 /// The constants of one step of Adamax (Kingma and Ba 2015, Algorithm 2), bias correction included, with
@@ -112,7 +158,9 @@ pub fn adamax_step(
             return Err(Error::Shape { what, expected, got: dims.to_vec() });
         }
     }
-    if fused(&[parameter.as_tensor(), grad, m.as_tensor(), u.as_tensor()]) {
+    let operands = [parameter.as_tensor(), grad, m.as_tensor(), u.as_tensor()];
+    on_cuda!(operands => cuda::adamax(&[(parameter, grad, [m, u])], step));
+    if fused(&operands) {
         with_values_mut(parameter, |parameter| {
             with_values_mut(m, |m| {
                 with_values_mut(u, |u| {

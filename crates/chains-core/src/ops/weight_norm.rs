@@ -2,7 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 
-use super::{build_rows, fused, gaussian::row_sums, slice, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{build_rows, fused, gaussian::row_sums, on_cuda, slice, with_values};
 use crate::{autograd::apply2, error::Result};
 
 /// Under the root of a length, so that a kernel of zeros has a gradient of zero.
@@ -17,7 +19,9 @@ const TINY: f64 = 1e-30;
 /// Of the tensor library.
 pub(crate) fn of_length(weight: &Tensor, log_length: &Tensor, eps: f64) -> Result<Tensor> {
     let rows = weight.dims().first().copied().unwrap_or(0);
-    if fused(&[weight, log_length]) && rows > 0 && log_length.elem_count() == rows {
+    let own = rows > 0 && log_length.elem_count() == rows;
+    on_cuda!([weight, log_length], own => cuda::of_length(weight, log_length, eps));
+    if fused(&[weight, log_length]) && own {
         let op = OfLength { eps: eps as f32 };
         return Ok(apply2(op, [&weight.contiguous()?, &log_length.contiguous()?])?);
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::moments::{Moments, Names};
 use crate::{
     error::Result,
-    ops::{AdamStep, adam_step},
+    ops::{AdamStep, adam_steps},
     params::ParamStore,
 };
 
@@ -104,12 +104,13 @@ impl Adam {
             eps,
             nan_as_zero,
         };
+        let mut all = Vec::new();
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(var.as_tensor()) else { continue };
-            let [m, v] = self.moments.of(name, &var)?;
-            adam_step(&var, &shape(grad, &var, v)?, m, v, constants)?;
+            let moments = self.moments.of(name, &var)?.clone();
+            all.push((shape(grad, &var, &moments[1])?, var, moments));
         }
-        Ok(())
+        adam_steps(&all, constants)
     }
 
     /// The moments under `adam.m.<name>` and `adam.v.<name>`; with [`Adam::steps`] the whole state.

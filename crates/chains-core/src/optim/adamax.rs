@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::moments::{Moments, Names};
 use crate::{
     error::Result,
-    ops::{AdamaxStep, adamax_step},
+    ops::{AdamaxStep, adamax_steps},
     params::ParamStore,
 };
 
@@ -74,12 +74,13 @@ impl Adamax {
         let count = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let step_size = learning_rate / (1.0 - beta1.powi(count));
         let step = AdamaxStep { beta1, beta2, step_size, eps, weight_decay };
+        let mut all = Vec::new();
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(var.as_tensor()) else { continue };
-            let [m, u] = self.moments.of(name, &var)?;
-            adamax_step(&var, grad, m, u, step)?;
+            let moments = self.moments.of(name, &var)?.clone();
+            all.push((grad.clone(), var, moments));
         }
-        Ok(())
+        adamax_steps(&all, step)
     }
 
     /// The state under `adamax.m.<name>` and `adamax.u.<name>`; with [`Adamax::steps`] all of it.

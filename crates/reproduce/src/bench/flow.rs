@@ -1,8 +1,8 @@
 //! W12: a masked autoregressive flow of 8 blocks in 60 dimensions.
 
-use std::{hint::black_box, path::Path};
+use std::hint::black_box;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use chains_core::{
     ParamStore, Seed,
     autograd::value_and_gradients,
@@ -13,7 +13,7 @@ use chains_core::{
 use datasets::{Standardiser, load_table};
 use variational_annealing::{Maf, MafConfig};
 
-use super::{Workload, values};
+use super::{Bed, Workload};
 use crate::error::Result;
 
 const DIM: usize = 60;
@@ -30,8 +30,9 @@ pub(super) fn workloads() -> Vec<Workload> {
             title: "ugan-maf-train: 1 update, batch 128",
             gflop: gflop(128 * (3 * BLOCKS * ROW - DIM * HIDDEN)),
             repeats: 60,
-            build: |root| {
-                let mut update = updates(root)?;
+            host: false,
+            build: |bed| {
+                let mut update = updates(bed)?;
                 Ok(Box::new(move || update().map(drop)))
             },
         },
@@ -40,9 +41,10 @@ pub(super) fn workloads() -> Vec<Workload> {
             title: "ugan-maf-sample, 60 passes a block: 1,000 samples",
             gflop: gflop(1000 * DIM * BLOCKS * ROW),
             repeats: 3,
-            build: |_| {
-                let (_, flow) = flow()?;
-                let v = values("flow", &[1000, DIM])?;
+            host: false,
+            build: |bed| {
+                let (_, flow) = flow(bed)?;
+                let v = bed.values("flow", &[1000, DIM])?;
                 Ok(Box::new(move || {
                     black_box(by_passes(&flow, &v)?);
                     Ok(())
@@ -54,11 +56,12 @@ pub(super) fn workloads() -> Vec<Workload> {
             title: "ugan-maf-sample, incremental: 1,000 samples",
             gflop: gflop(1000 * BLOCKS * ROW),
             repeats: 20,
-            build: |_| {
-                let (_, flow) = flow()?;
-                let mut noise = Seed::new(0).child("bench").child("sample").host_noise();
+            host: false,
+            build: |bed| {
+                let (_, flow) = flow(bed)?;
+                let mut noise = bed.noise("sample");
                 Ok(Box::new(move || {
-                    black_box(flow.sample(1000, &mut noise)?);
+                    black_box(flow.sample(1000, &mut *noise)?);
                     Ok(())
                 }))
             },
@@ -66,21 +69,21 @@ pub(super) fn workloads() -> Vec<Workload> {
     ]
 }
 
-fn flow() -> Result<(ParamStore, Maf)> {
-    let store = ParamStore::new(Seed::new(0), DType::F32, &Device::Cpu);
+fn flow(bed: &Bed) -> Result<(ParamStore, Maf)> {
+    let store = ParamStore::new(Seed::new(0), DType::F32, &bed.device);
     let config = MafConfig::new(DIM, BLOCKS, &[HIDDEN, HIDDEN]);
     let flow = Maf::new(&config, store.builder())?;
     Ok((store, flow))
 }
 
 /// Updates by maximum likelihood on 128 rows of optdigits, the first 60 columns with a little noise.
-pub(super) fn updates(root: &Path) -> Result<impl FnMut() -> Result<f64> + use<>> {
-    let table = load_table("optdigits", None, root)?;
+pub(super) fn updates(bed: &Bed) -> Result<impl FnMut() -> Result<f64> + use<>> {
+    let table = load_table("optdigits", None, &bed.root)?;
     let rows: Vec<usize> = (0..128).collect();
     let table = Standardiser::fit(&table, &rows)?.apply(&table)?;
-    let x = table.tensor(&rows)?.narrow(1, 0, DIM)?.contiguous()?;
-    let x = (x + (values("blur", &[128, DIM])? * 0.05)?)?;
-    let (store, flow) = flow()?;
+    let x = table.tensor(&rows)?.narrow(1, 0, DIM)?.contiguous()?.to_device(&bed.device)?;
+    let x = (x + (bed.values("blur", &[128, DIM])? * 0.05)?)?;
+    let (store, flow) = flow(bed)?;
     let mut adam = Adam::new(AdamConfig { beta1: 0.5, beta2: 0.9, eps: 1e-8 });
     Ok(move || {
         let loss = || Ok(flow.log_prob_given(&x, None)?.mean_all()?.neg()?);

@@ -1,12 +1,11 @@
 //! W11: an update of an image GAN with a denoiser of features.
 
-use candle_core::Device;
 use chains_core::Seed;
 use variational_annealing::{
     AnnealTerm, GanConfig, GanModel, Objective, Schedule, TrainConfig, TrainState, update,
 };
 
-use super::{Workload, values};
+use super::{Bed, Workload};
 use crate::error::Result;
 
 const BATCH: usize = 64;
@@ -26,8 +25,9 @@ pub(super) fn workloads() -> Vec<Workload> {
         title: "annealing-gan-train: 1 update, batch 64",
         gflop: Some(2e-9 * BATCH as f64 * (critic + generator + denoiser)),
         repeats: 10,
-        build: |_| {
-            let mut update = updates()?;
+        host: false,
+        build: |bed| {
+            let mut update = updates(bed)?;
             Ok(Box::new(move || update().map(drop)))
         },
     }]
@@ -35,15 +35,15 @@ pub(super) fn workloads() -> Vec<Workload> {
 
 /// Updates by reverse Kullback-Leibler with a constant weight on 64 images; the denoiser's loss. Smooth
 /// images stand for photographs, which do not influence the time.
-pub(super) fn updates() -> Result<impl FnMut() -> Result<f64> + use<>> {
-    let model = GanModel::new(GanConfig::cifar10_table(), Seed::new(0), &Device::Cpu)?;
+pub(super) fn updates(bed: &Bed) -> Result<impl FnMut() -> Result<f64> + use<>> {
+    let model = GanModel::new(GanConfig::cifar10_table(), Seed::new(0), &bed.device)?;
     let config =
         TrainConfig::cifar10(Objective::Rkl).annealed(AnnealTerm::Score, Schedule::constant(0.1));
     let config = TrainConfig { denoiser_warm_up: 0, ..config };
-    let level = values("level", &[BATCH, 3, 1, 1])?;
-    let x = (values("pixels", &[BATCH, 3, 32, 32])? * 0.2)?.broadcast_add(&(level * 0.3)?)?;
+    let level = bed.values("level", &[BATCH, 3, 1, 1])?;
+    let x = (bed.values("pixels", &[BATCH, 3, 32, 32])? * 0.2)?.broadcast_add(&(level * 0.3)?)?;
     let x = x.clamp(-1.0, 1.0)?;
     let mut state = TrainState::new(&config);
-    let mut noise = Seed::new(0).child("bench").child("train").host_noise();
-    Ok(move || Ok(update(&model, &mut state, &config, &x, &mut noise)?.denoiser))
+    let mut noise = bed.noise("train");
+    Ok(move || Ok(update(&model, &mut state, &config, &x, &mut *noise)?.denoiser))
 }

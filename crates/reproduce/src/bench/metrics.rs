@@ -1,7 +1,5 @@
 //! W13: scores of 10,000 rows against 10,000.
 
-use std::path::Path;
-
 use chains_core::Seed;
 use datasets::{Mnist, find_mnist};
 use eval_metrics::{
@@ -11,7 +9,7 @@ use eval_metrics::{
 };
 use ndarray::Array2;
 
-use super::{Unit, Workload, values};
+use super::{Bed, Unit, Workload, values};
 use crate::{
     data::usage,
     error::{Error, Result},
@@ -25,8 +23,14 @@ const PIXELS: usize = 784;
 pub(super) fn workloads() -> Vec<Workload> {
     let covariances = 2e-9 * (2 * ROWS * WIDTH * WIDTH) as f64;
     let roots = 2e-9 * 2.0 * (WIDTH * WIDTH * WIDTH) as f64;
-    let row =
-        |id, title, gflop, build| Workload { id, title, gflop: Some(gflop), repeats: 3, build };
+    let row = |id, title, gflop, build| Workload {
+        id,
+        title,
+        gflop: Some(gflop),
+        repeats: 3,
+        host: true,
+        build,
+    };
     vec![
         row("W13a", "Frechet distance of 10,000 x 2048", covariances + roots, |_| frechet(None)),
         row("W13a3", "the same by eigenvectors", covariances + roots, |_| {
@@ -94,8 +98,8 @@ fn neighbours() -> Result<Unit> {
 }
 
 /// Test images without noise against dequantised training images, as the definition has it.
-fn window(root: &Path) -> Result<Unit> {
-    let files = Mnist::load(&find_mnist(None, root).map_err(usage)?)?;
+fn window(bed: &Bed) -> Result<Unit> {
+    let files = Mnist::load(&find_mnist(None, &bed.root).map_err(usage)?)?;
     let indices: Vec<usize> = (0..ROWS).collect();
     let test = files.test.gather(&indices).iter().map(|v| f32::from(*v) / 255.0).collect();
     let mut noise = Seed::new(0).child("bench").child("dequantise").host_noise();

@@ -18,12 +18,12 @@ mod walkback;
 
 use std::{
     hint::black_box,
-    path::Path,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{Noise, Seed, ops};
+use chains_core::{Noise, Seed, noise::DeviceNoise, ops};
 use serde::Serialize;
 
 use crate::{
@@ -33,6 +33,46 @@ use crate::{
 
 /// One unit of work, ready to run; everything that the clock must not see is done.
 pub type Unit = Box<dyn FnMut() -> Result<()>>;
+
+/// What a unit of work needs from outside.
+#[derive(Clone, Debug)]
+pub struct Bed {
+    /// The repository, where the data are.
+    pub root: PathBuf,
+    /// Where it computes.
+    pub device: Device,
+    /// Whether noise is [`DeviceNoise`], drawn where the unit computes, instead of the host's.
+    pub device_noise: bool,
+}
+
+impl Bed {
+    /// For a device: an accelerator draws its noise itself.
+    pub fn new(root: PathBuf, device: Device) -> Self {
+        let device_noise = !device.is_cpu();
+        Self { root, device, device_noise }
+    }
+
+    /// The noise of a name.
+    fn noise(&self, name: &str) -> Box<dyn Noise> {
+        let seed = Seed::new(0).child("bench").child(name);
+        if self.device_noise {
+            Box::new(DeviceNoise::new(seed))
+        } else {
+            Box::new(seed.host_noise())
+        }
+    }
+
+    /// Standard normal values of a name, the same in every run.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        Ok(values(name, shape)?.to_device(&self.device)?)
+    }
+}
+
+/// Standard normal values of a name on the host.
+fn values(name: &str, shape: &[usize]) -> Result<Tensor> {
+    let mut noise = Seed::new(0).child("bench").child(name).host_noise();
+    Ok(noise.normal(&shape.into(), DType::F32, &Device::Cpu)?)
+}
 
 /// A fixed unit of work.
 pub struct Workload {
@@ -45,8 +85,10 @@ pub struct Workload {
     pub gflop: Option<f64>,
     /// How often it is timed.
     pub repeats: usize,
-    /// Makes parameters and inputs; the argument is the root of the repository.
-    pub build: fn(&Path) -> Result<Unit>,
+    /// Whether it is work of the host, whatever the device.
+    pub host: bool,
+    /// Makes parameters and inputs.
+    pub build: fn(&Bed) -> Result<Unit>,
 }
 
 /// All workloads, in order.
@@ -97,6 +139,8 @@ pub struct Machine {
     pub threads: usize,
     /// Load of the last minute when the measurement began.
     pub load: Option<f64>,
+    /// The device that computes, as the command names it.
+    pub device: String,
 }
 
 /// A table of timings.
@@ -114,14 +158,21 @@ pub struct Bench {
 const BUDGET: Duration = Duration::from_secs(60);
 
 impl Workload {
-    /// Times the workload: two warm-up units, one if it is long, then repetitions.
+    /// Times the workload: two warm-up units, one if it is long, then repetitions. A repetition ends when
+    /// the device has done all of it.
     ///
     /// # Errors
     /// Of the workload.
-    pub fn time(&self, root: &Path) -> Result<Timing> {
+    pub fn time(&self, bed: &Bed) -> Result<Timing> {
         reset_peak();
-        let mut unit = (self.build)(root)?;
-        let before = sgemm_rate(Duration::from_millis(500))?;
+        let mut work = (self.build)(bed)?;
+        let mut unit = || {
+            work()?;
+            Ok::<_, Error>(bed.device.synchronize()?)
+        };
+        // An accelerator's rate shows at once.
+        let budget = Duration::from_millis(if bed.device.is_cpu() { 500 } else { 60 });
+        let before = sgemm_rate(bed, budget)?;
         for _ in 0..if self.gflop.is_some_and(|gflop| gflop >= 300.0) { 1 } else { 2 } {
             unit()?;
         }
@@ -132,7 +183,7 @@ impl Workload {
             times.push(begin.elapsed().as_secs_f64());
         }
         let peak_rss_mb = peak_rss_mb();
-        let sgemm_gflops = before.max(sgemm_rate(Duration::from_millis(500))?);
+        let sgemm_gflops = before.max(sgemm_rate(bed, budget)?);
         times.sort_by(f64::total_cmp);
         let shortest = times[0];
         Ok(Timing {
@@ -179,25 +230,23 @@ pub fn choose(only: &[String]) -> Result<Vec<Workload>> {
 
 /// The best f32 product rate of this machine now, GFLOP/s, over the shapes m x k x n 2048 x 2048 x
 /// 2048, 4096 x 1024 x 1024 and 4096 x 4096 x 1024, about `budget` in all.
-fn sgemm_rate(budget: Duration) -> Result<f64> {
+fn sgemm_rate(bed: &Bed, budget: Duration) -> Result<f64> {
     let mut best = 0.0_f64;
     for (m, k, n) in [(2048, 2048, 2048), (4096, 1024, 1024), (4096, 4096, 1024)] {
-        let (a, b) = (values("sgemm-a", &[m, k])?, values("sgemm-b", &[n, k])?);
-        black_box(ops::linear(&a, &b, None)?);
+        let (a, b) = (bed.values("sgemm-a", &[m, k])?, bed.values("sgemm-b", &[n, k])?);
+        let product = || {
+            black_box(ops::linear(&a, &b, None)?);
+            Ok::<_, Error>(bed.device.synchronize()?)
+        };
+        product()?;
         let start = Instant::now();
         while start.elapsed() < budget / 3 {
             let begin = Instant::now();
-            black_box(ops::linear(&a, &b, None)?);
+            product()?;
             best = best.max(2e-9 * (m * k * n) as f64 / begin.elapsed().as_secs_f64());
         }
     }
     Ok(best)
-}
-
-/// Standard normal values of a name, the same in every run.
-fn values(name: &str, shape: &[usize]) -> Result<Tensor> {
-    let mut noise = Seed::new(0).child("bench").child(name).host_noise();
-    Ok(noise.normal(&shape.into(), DType::F32, &Device::Cpu)?)
 }
 
 /// Makes the next [`peak_rss_mb`] that of what follows, where the system can; else it is that of the
@@ -207,8 +256,8 @@ fn reset_peak() {
 }
 
 impl Machine {
-    /// The machine that this runs on.
-    pub fn here() -> Self {
+    /// The machine that this runs on, and the device.
+    pub fn here(device: &str) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
         let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
@@ -217,6 +266,7 @@ impl Machine {
             processor,
             threads: rayon::current_num_threads(),
             load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()),
+            device: device.to_owned(),
         }
     }
 }

@@ -1,15 +1,15 @@
 //! W14: single operations at the shapes that occur, each its own row.
 
-use std::{hint::black_box, path::Path};
+use std::hint::black_box;
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use chains_core::{
     Seed,
     autograd::value_and_weighted_gradients,
     ops::{self, AdamStep, NormActivation, NormOptions},
 };
 
-use super::{Unit, Workload, values};
+use super::{Bed, Unit, Workload};
 use crate::error::Result;
 
 pub(super) fn workloads() -> Vec<Workload> {
@@ -19,7 +19,7 @@ pub(super) fn workloads() -> Vec<Workload> {
 fn products() -> Vec<Workload> {
     let row = |id, title, [m, n, k]: [usize; 3], build| {
         let gflop = Some(2e-9 * (m * n * k) as f64);
-        Workload { id, title, gflop, repeats: 60, build }
+        Workload { id, title, gflop, repeats: 60, host: false, build }
     };
     let [a, b] = [[256, 1200, 784], [256, 1200, 1200]];
     let [c, d] = [[1200, 784, 256], [4096, 1024, 1024]];
@@ -37,39 +37,49 @@ fn convolutions() -> Vec<Workload> {
         title,
         gflop: Some(passes * of.gflop()),
         repeats: 30,
+        host: false,
         build,
     };
     vec![
-        row("W14e1", "conv 3x3 64->64 @32x32 b32 fwd", CONV3, 1.0, |_| CONV3.unit(false)),
-        row("W14e2", "conv 3x3 64->64 @32x32 b32 fwd+bwd", CONV3, 3.0, |_| CONV3.unit(true)),
-        row("W14f1", "conv 5x5 s2 64->128 @32x32 b32 fwd", CONV5, 1.0, |_| CONV5.unit(false)),
-        row("W14f2", "conv 5x5 s2 64->128 @32x32 b32 fwd+bwd", CONV5, 3.0, |_| CONV5.unit(true)),
-        row("W14g1", "conv-transpose 5x5 s2 128->64 @16x16 b32 fwd", UP5, 1.0, |_| UP5.unit(false)),
-        row("W14g2", "conv-transpose, the same, fwd+bwd", UP5, 3.0, |_| UP5.unit(true)),
-        row("W14h1", "depthwise 5x5 c64 @16x16 b32 fwd", DEPTHWISE, 1.0, |_| DEPTHWISE.unit(false)),
-        row("W14h2", "depthwise 5x5 c64 @16x16 b32 fwd+bwd", DEPTHWISE, 3.0, |_| {
-            DEPTHWISE.unit(true)
+        row("W14e1", "conv 3x3 64->64 @32x32 b32 fwd", CONV3, 1.0, |bed| CONV3.unit(bed, false)),
+        row("W14e2", "conv 3x3 64->64 @32x32 b32 fwd+bwd", CONV3, 3.0, |bed| CONV3.unit(bed, true)),
+        row("W14f1", "conv 5x5 s2 64->128 @32x32 b32 fwd", CONV5, 1.0, |bed| {
+            CONV5.unit(bed, false)
+        }),
+        row("W14f2", "conv 5x5 s2 64->128 @32x32 b32 fwd+bwd", CONV5, 3.0, |bed| {
+            CONV5.unit(bed, true)
+        }),
+        row("W14g1", "conv-transpose 5x5 s2 128->64 @16x16 b32 fwd", UP5, 1.0, |bed| {
+            UP5.unit(bed, false)
+        }),
+        row("W14g2", "conv-transpose, the same, fwd+bwd", UP5, 3.0, |bed| UP5.unit(bed, true)),
+        row("W14h1", "depthwise 5x5 c64 @16x16 b32 fwd", DEPTHWISE, 1.0, |bed| {
+            DEPTHWISE.unit(bed, false)
+        }),
+        row("W14h2", "depthwise 5x5 c64 @16x16 b32 fwd+bwd", DEPTHWISE, 3.0, |bed| {
+            DEPTHWISE.unit(bed, true)
         }),
     ]
 }
 
 fn others() -> Vec<Workload> {
-    let row = |id, title, build| Workload { id, title, gflop: None, repeats: 60, build };
+    let row =
+        |id, title, build| Workload { id, title, gflop: None, repeats: 60, host: false, build };
     vec![
         row("W14i", "batch norm fwd+bwd (32, 64, 32, 32)", batch_norm),
         row("W14j", "layer norm fwd+bwd (256, 1024)", layer_norm),
         row("W14k", "Adam, 5,000,000 parameters", adam),
         row("W14l", "1,000,000 normal numbers", normals),
-        row("W14m", "sigmoid of 1,000,000", |_| elementwise(|x| Ok(ops::sigmoid(x)?))),
-        row("W14n", "SiLU of 1,000,000", |_| elementwise(|x| Ok(ops::silu(x)?))),
-        row("W14o", "softplus of 1,000,000", |_| elementwise(|x| Ok(ops::softplus(x)?))),
-        row("W14p", "exp of 1,000,000", |_| elementwise(|x| Ok(ops::exp(x)?))),
+        row("W14m", "sigmoid of 1,000,000", |bed| elementwise(bed, |x| Ok(ops::sigmoid(x)?))),
+        row("W14n", "SiLU of 1,000,000", |bed| elementwise(bed, |x| Ok(ops::silu(x)?))),
+        row("W14o", "softplus of 1,000,000", |bed| elementwise(bed, |x| Ok(ops::softplus(x)?))),
+        row("W14p", "exp of 1,000,000", |bed| elementwise(bed, |x| Ok(ops::exp(x)?))),
     ]
 }
 
 /// The product of `(M, K)` and `(K, N)`.
-fn product<const M: usize, const N: usize, const K: usize>(_: &Path) -> Result<Unit> {
-    let (a, b) = (values("a", &[M, K])?, values("b", &[N, K])?);
+fn product<const M: usize, const N: usize, const K: usize>(bed: &Bed) -> Result<Unit> {
+    let (a, b) = (bed.values("a", &[M, K])?, bed.values("b", &[N, K])?);
     Ok(Box::new(move || {
         black_box(ops::linear(&a, &b, None)?);
         Ok(())
@@ -131,12 +141,12 @@ impl Conv {
         2e-9 * (positions * a * b * k) as f64
     }
 
-    fn unit(self, backward: bool) -> Result<Unit> {
+    fn unit(self, bed: &Bed, backward: bool) -> Result<Unit> {
         let [c, h, w] = self.x;
-        let x = Var::from_tensor(&values("x", &[32, c, h, w])?)?;
-        let weight = Var::from_tensor(&(values("weight", &self.weight)? * 0.05)?)?;
+        let x = Var::from_tensor(&bed.values("x", &[32, c, h, w])?)?;
+        let weight = Var::from_tensor(&(bed.values("weight", &self.weight)? * 0.05)?)?;
         let (stride, padding) = (self.stride, self.padding);
-        let weights = values("weights", &self.shape())?;
+        let weights = bed.values("weights", &self.shape())?;
         let forward = move |x: &Tensor, weight: &Tensor| match self.kind {
             Kind::Dense => ops::conv2d(x, weight, None, stride, padding),
             Kind::Transposed => ops::conv_transpose2d(x, weight, None, stride, padding, 1),
@@ -155,11 +165,11 @@ impl Conv {
 }
 
 /// Output and the gradients of input, gain and shift.
-fn layer_norm(_: &Path) -> Result<Unit> {
-    let x = Var::from_tensor(&values("x", &[256, 1024])?)?;
+fn layer_norm(bed: &Bed) -> Result<Unit> {
+    let x = Var::from_tensor(&bed.values("x", &[256, 1024])?)?;
     let gain = Var::from_tensor(&Tensor::ones(1024, x.dtype(), x.device())?)?;
     let shift = Var::from_tensor(&Tensor::zeros(1024, x.dtype(), x.device())?)?;
-    let weights = values("weights", x.dims())?;
+    let weights = bed.values("weights", x.dims())?;
     Ok(Box::new(move || {
         let y = || ops::layer_norm(&x, Some(&gain), Some(&shift), 1e-5);
         black_box(value_and_weighted_gradients(y, &weights)?);
@@ -168,12 +178,12 @@ fn layer_norm(_: &Path) -> Result<Unit> {
 }
 
 /// Output and the gradients of input, gain and shift.
-fn batch_norm(_: &Path) -> Result<Unit> {
-    let x = Var::from_tensor(&values("x", &[1, 32, 64, 32, 32])?)?;
+fn batch_norm(bed: &Bed) -> Result<Unit> {
+    let x = Var::from_tensor(&bed.values("x", &[1, 32, 64, 32, 32])?)?;
     let gain = Var::from_tensor(&Tensor::ones((1, 64), x.dtype(), x.device())?)?;
     let shift = Var::from_tensor(&Tensor::zeros((1, 64), x.dtype(), x.device())?)?;
     let options = NormOptions { batch: true, activation: NormActivation::None };
-    let weights = values("weights", x.dims())?;
+    let weights = bed.values("weights", x.dims())?;
     Ok(Box::new(move || {
         let y = || {
             let moments = ops::batch_moments(&x)?;
@@ -184,12 +194,11 @@ fn batch_norm(_: &Path) -> Result<Unit> {
     }))
 }
 
-fn adam(_: &Path) -> Result<Unit> {
+fn adam(bed: &Bed) -> Result<Unit> {
     let zeros = || -> Result<Var> {
-        let (dtype, device) = (candle_core::DType::F32, candle_core::Device::Cpu);
-        Ok(Var::from_tensor(&Tensor::zeros(5_000_000, dtype, &device)?)?)
+        Ok(Var::from_tensor(&Tensor::zeros(5_000_000, DType::F32, &bed.device)?)?)
     };
-    let (parameter, grad) = (zeros()?, values("gradient", &[5_000_000])?);
+    let (parameter, grad) = (zeros()?, bed.values("gradient", &[5_000_000])?);
     let (m, v) = (zeros()?, zeros()?);
     let step = AdamStep {
         beta1: 0.9,
@@ -202,17 +211,24 @@ fn adam(_: &Path) -> Result<Unit> {
     Ok(Box::new(move || Ok(ops::adam_step(&parameter, &grad, &m, &v, step)?)))
 }
 
-fn normals(_: &Path) -> Result<Unit> {
-    let mut noise = Seed::new(0).child("bench").host_noise();
-    let mut out = vec![0.0_f32; 1_000_000];
+fn normals(bed: &Bed) -> Result<Unit> {
+    if bed.device.is_cpu() {
+        let mut noise = Seed::new(0).child("bench").host_noise();
+        let mut out = vec![0.0_f32; 1_000_000];
+        return Ok(Box::new(move || {
+            noise.fill_normal(black_box(&mut out));
+            Ok(())
+        }));
+    }
+    let (mut noise, device) = (bed.noise("normals"), bed.device.clone());
     Ok(Box::new(move || {
-        noise.fill_normal(black_box(&mut out));
+        black_box(noise.normal(&1_000_000.into(), DType::F32, &device)?);
         Ok(())
     }))
 }
 
-fn elementwise(f: fn(&Tensor) -> Result<Tensor>) -> Result<Unit> {
-    let x = values("x", &[1_000_000])?;
+fn elementwise(bed: &Bed, f: fn(&Tensor) -> Result<Tensor>) -> Result<Unit> {
+    let x = bed.values("x", &[1_000_000])?;
     Ok(Box::new(move || {
         black_box(f(&x)?);
         Ok(())

@@ -2,21 +2,27 @@
 
 use std::hint::black_box;
 
-use candle_core::Device;
 use chains_core::Seed;
 use variational_annealing::{
     soft_q::{Gait, PolicyConfig, SoftQ, SoftQConfig, Transition, Transitions},
     swimmer::Swimmer,
 };
 
-use super::{Unit, Workload};
+use super::{Bed, Unit, Workload};
 use crate::error::Result;
 
 /// Steps in the environment.
 const STEPS: usize = 1_000;
 
 pub(super) fn workloads() -> Vec<Workload> {
-    let row = |id, title, repeats, build| Workload { id, title, gflop: None, repeats, build };
+    let row = |id, title, repeats, build| Workload {
+        id,
+        title,
+        gflop: None,
+        repeats,
+        host: false,
+        build,
+    };
     vec![
         row("W15a", "swimmer: 1,000 actions of 50 integration steps", 30, |_| {
             Ok(Box::new(|| {
@@ -24,14 +30,14 @@ pub(super) fn workloads() -> Vec<Workload> {
                 Ok(())
             }))
         }),
-        row("W15b", "soft Q-learning: 1 update, U-GAN, flow 2 x [64, 64]", 60, |_| {
-            update(PolicyConfig::ugan(&[128, 128], 2, &[64, 64]))
+        row("W15b", "soft Q-learning: 1 update, U-GAN, flow 2 x [64, 64]", 60, |bed| {
+            update(bed, PolicyConfig::ugan(&[128, 128], 2, &[64, 64]))
         }),
-        row("W15c", "soft Q-learning: 1 update, 16 Stein particles", 60, |_| {
-            update(PolicyConfig::stein(&[128, 128]))
+        row("W15c", "soft Q-learning: 1 update, 16 Stein particles", 60, |bed| {
+            update(bed, PolicyConfig::stein(&[128, 128]))
         }),
-        row("W15d", "soft Q-learning: 1 update, Gaussian", 60, |_| {
-            update(PolicyConfig::gaussian(&[128, 128]))
+        row("W15d", "soft Q-learning: 1 update, Gaussian", 60, |bed| {
+            update(bed, PolicyConfig::gaussian(&[128, 128]))
         }),
     ]
 }
@@ -50,15 +56,15 @@ fn swim() -> Result<Transitions> {
 }
 
 /// Q and policy on batches of 128, 16 actions in a value.
-fn update(policy: PolicyConfig) -> Result<Unit> {
-    let (pool, device) = (swim()?, Device::Cpu);
+fn update(bed: &Bed, policy: PolicyConfig) -> Result<Unit> {
+    let (pool, device) = (swim()?, bed.device.clone());
     let config = SoftQConfig::published();
     let size = config.batch_size;
     let mut learner = SoftQ::new(config, policy, Seed::new(0), &device)?;
-    let mut noise = Seed::new(0).child("bench").child("soft-q").host_noise();
+    let mut noise = bed.noise("soft-q");
     Ok(Box::new(move || {
-        let batch = pool.sample(size, &mut noise, &device)?;
-        learner.update(&batch, 0.0, &mut noise)?;
+        let batch = pool.sample(size, &mut *noise, &device)?;
+        learner.update(&batch, 0.0, &mut *noise)?;
         Ok(())
     }))
 }

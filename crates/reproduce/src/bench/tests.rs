@@ -2,8 +2,9 @@ use std::path::Path;
 
 use super::*;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+fn bed(device: Device) -> Bed {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    Bed::new(root.to_owned(), device)
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn operations_are_those_of_the_definitions() {
 #[test]
 fn a_row_has_times_in_order_and_its_distance_from_the_limit() {
     let workload = choose(&["W14c".to_owned()]).unwrap().remove(0);
-    let timing = Workload { repeats: 4, ..workload }.time(root()).unwrap();
+    let timing = Workload { repeats: 4, ..workload }.time(&bed(Device::Cpu)).unwrap();
     assert_eq!(timing.n, 4);
     assert!(timing.ms_min > 0.0 && timing.ms_median >= timing.ms_min, "{timing:?}");
     let limit = timing.gflop.unwrap() / timing.sgemm_gflops * 1e3;
@@ -74,21 +75,67 @@ fn a_row_has_times_in_order_and_its_distance_from_the_limit() {
 
 #[test]
 fn twenty_updates_on_a_batch_lower_its_loss() {
-    let mut update = infusion::updates(root(), [128, 15]).unwrap();
+    let bed = bed(Device::Cpu);
+    let mut update = infusion::updates(&bed, [128, 15]).unwrap();
     let losses: Vec<f64> = (0..20).map(|_| update().unwrap()).collect();
     assert!(losses[19] < losses[0], "{losses:?}");
     // A walk has thirty updates.
-    let mut update = walkback::updates(root()).unwrap();
+    let mut update = walkback::updates(&bed).unwrap();
     let losses = [update().unwrap(), update().unwrap()];
     assert!(losses[1] < losses[0], "{losses:?}");
     // Of the denoiser, whose features move with the critic.
-    let mut update = gan::updates().unwrap();
+    let mut update = gan::updates(&bed).unwrap();
     let losses: Vec<f64> = (0..6).map(|_| update().unwrap()).collect();
     assert!(losses[5] < losses[0], "{losses:?}");
-    let mut update = flow::updates(root()).unwrap();
+    let mut update = flow::updates(&bed).unwrap();
     let losses: Vec<f64> = (0..20).map(|_| update().unwrap()).collect();
     assert!(losses[19] < losses[0], "{losses:?}");
-    let mut step = walkback::step().unwrap();
+    let mut step = walkback::step(&bed).unwrap();
     let losses: Vec<f64> = (0..20).map(|_| step().unwrap()).collect();
     assert!(losses[19] < losses[0], "{losses:?}");
+}
+
+/// Losses of a few updates, by the name of the method.
+#[cfg(feature = "cuda")]
+type Learner = (&'static str, fn(&Bed) -> Result<Vec<f64>>);
+
+#[cfg(feature = "cuda")]
+fn few(update: Result<impl FnMut() -> Result<f64>>) -> Result<Vec<f64>> {
+    let mut update = update?;
+    (0..3).map(|_| update()).collect()
+}
+
+/// One update of every method on the same numbers, and two more from where it led, so that a
+/// wrong parameter shows too: losses are of the precision of f32 first, and then of an optimiser
+/// whose first steps have the size of the rate whatever the size of the gradient.
+#[cfg(feature = "cuda")]
+#[test]
+fn updates_on_cuda_are_those_of_the_processor() {
+    const TOLERANCES: [f64; 3] = [1e-4, 1e-2, 1e-2];
+    let learners: [Learner; 10] = [
+        ("infusion", |bed| few(infusion::updates(bed, [128, 15]))),
+        ("walkback", |bed| few(walkback::updates(bed))),
+        ("walkback, colours", |bed| few(walkback::step(bed))),
+        ("vera, flow", |bed| few(vera::nice(bed))),
+        ("vera, table", |bed| few(vera::tabular(bed))),
+        ("vera, images", |bed| few(vera::wide(bed))),
+        ("vaebm, chains", |bed| few(vaebm::chains(bed))),
+        ("vaebm, autoencoder", |bed| few(vaebm::updates(bed))),
+        ("annealed GAN", |bed| few(gan::updates(bed))),
+        ("flow", |bed| few(flow::updates(bed))),
+    ];
+    let device = Device::new_cuda(0).unwrap();
+    let mut wrong = Vec::new();
+    for (name, losses) in learners {
+        let here = losses(&bed(device.clone())).unwrap();
+        let there = losses(&Bed { device_noise: true, ..bed(Device::Cpu) }).unwrap();
+        for (i, tolerance) in TOLERANCES.iter().enumerate() {
+            let far = (here[i] - there[i]).abs() / there[i].abs().max(1.0);
+            // Not a number is far, too.
+            if far.is_nan() || far > *tolerance {
+                wrong.push(format!("{name}, update {i}: {} for {}", here[i], there[i]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

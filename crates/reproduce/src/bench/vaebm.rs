@@ -1,8 +1,6 @@
 //! W09 and W10: chains of VAEBM and an update of its autoencoder.
 
-use std::path::Path;
-
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use chains_core::{
     Seed,
     chain::{StepSchedule, chain},
@@ -15,7 +13,7 @@ use vaebm::{
     train::{NvaeTrainState, update_vae},
 };
 
-use super::Workload;
+use super::{Bed, Workload};
 use crate::{data::usage, error::Result};
 
 /// Images of a chain's batch, and steps.
@@ -39,8 +37,9 @@ pub(super) fn workloads() -> Vec<Workload> {
             // Forward, and the gradient in the noise.
             gflop: Some(4e-9 * (images * steps) as f64 * CHAIN.iter().sum::<f64>()),
             repeats: 5,
-            build: |_| {
-                let mut chains = chains()?;
+            host: false,
+            build: |bed| {
+                let mut chains = chains(bed)?;
                 Ok(Box::new(move || chains().map(drop)))
             },
         },
@@ -49,8 +48,9 @@ pub(super) fn workloads() -> Vec<Workload> {
             title: "vaebm-nvae-train: 1 update, batch 32",
             gflop: Some(2e-9 * update),
             repeats: 15,
-            build: |root| {
-                let mut update = updates(root)?;
+            host: false,
+            build: |bed| {
+                let mut update = updates(bed)?;
                 Ok(Box::new(move || update().map(drop)))
             },
         },
@@ -58,19 +58,19 @@ pub(super) fn workloads() -> Vec<Workload> {
 }
 
 /// Ten Langevin steps from fresh noise through frozen networks, with the mean position at the end.
-pub(super) fn chains() -> Result<impl FnMut() -> Result<f64> + use<>> {
+pub(super) fn chains(bed: &Bed) -> Result<impl FnMut() -> Result<f64> + use<>> {
     let [images, steps] = CHAINS;
-    let model = NvaeModel::new(&NvaeConfig::small_stacked_mnist(), Seed::new(0), &Device::Cpu)?;
+    let model = NvaeModel::new(&NvaeConfig::small_stacked_mnist(), Seed::new(0), &bed.device)?;
     let energy = EnergyConfig::Convolutional(ConvEnergyConfig::cifar10());
-    let energy = EnergyModel::new(energy, Seed::new(0), &Device::Cpu)?;
+    let energy = EnergyModel::new(energy, Seed::new(0), &bed.device)?;
     let network = energy.frozen().normalised()?;
     let space = NoiseSpace::new(model.decoder()?, network, Potential::Paper);
-    let mut noise = Seed::new(0).child("bench").child("chains").host_noise();
+    let mut noise = bed.noise("chains");
     Ok(move || {
-        let start: JointNoise = space.decoder().draw_noise(images, &mut noise)?;
+        let start: JointNoise = space.decoder().draw_noise(images, &mut *noise)?;
         let kernel = Langevin::new(&space, 0.5 * 8e-5, 8e-5_f64.sqrt())?;
         let mut end = start.flat()?;
-        for draw in chain(&kernel, end.clone(), &StepSchedule { len: steps }, &mut noise)? {
+        for draw in chain(&kernel, end.clone(), &StepSchedule { len: steps }, &mut *noise)? {
             end = draw?.state.position;
         }
         Ok(f64::from(end.mean_all()?.to_scalar::<f32>()?))
@@ -79,20 +79,20 @@ pub(super) fn chains() -> Result<impl FnMut() -> Result<f64> + use<>> {
 
 /// Updates of the small autoencoder on 32 digits in a black frame, the weight of the divergences at one
 /// half.
-pub(super) fn updates(root: &Path) -> Result<impl FnMut() -> Result<f64> + use<>> {
-    let files = Mnist::load(&find_mnist(None, root).map_err(usage)?)?;
+pub(super) fn updates(bed: &Bed) -> Result<impl FnMut() -> Result<f64> + use<>> {
+    let files = Mnist::load(&find_mnist(None, &bed.root).map_err(usage)?)?;
     let digits = files.train.range(0..BATCH).padded(32).map_err(usage)?;
     let mut noise = Seed::new(0).child("bench").child("dequantise").host_noise();
     let indices: Vec<usize> = (0..BATCH).collect();
     let x = dequantise(&digits.gather(&indices), &mut noise);
-    let x = Tensor::from_vec(x, (BATCH, 1, 32, 32), &Device::Cpu)?;
-    let model = NvaeModel::new(&NvaeConfig::small_mnist(), Seed::new(0), &Device::Cpu)?;
+    let x = Tensor::from_vec(x, (BATCH, 1, 32, 32), &bed.device)?;
+    let model = NvaeModel::new(&NvaeConfig::small_mnist(), Seed::new(0), &bed.device)?;
     let config = NvaeTrainConfig { epochs: 10, ..NvaeTrainConfig::small_mnist() };
     let mut state = NvaeTrainState::new(&config, 1_000);
-    let mut noise = Seed::new(0).child("bench").child("train").host_noise();
+    let mut noise = bed.noise("train");
     Ok(move || {
         state.update = HALF_WAY;
-        Ok(update_vae(&model, &mut state, &config, &x, &mut noise)?.loss)
+        Ok(update_vae(&model, &mut state, &config, &x, &mut *noise)?.loss)
     })
 }
 

@@ -1,15 +1,13 @@
 //! W04 and W05: walkback training of convolutional operators on images.
 
-use std::path::Path;
-
-use candle_core::{DType, Device, Tensor};
-use chains_core::{Noise, Seed, chain::Step};
+use candle_core::{DType, Tensor};
+use chains_core::{Seed, chain::Step};
 use datasets::{Mnist, find_mnist};
 use walkback::{
     Learner, ModelConfig, NormEps, Statistics, TrainConfig, TrainState, WalkbackModel, update,
 };
 
-use super::{Workload, values};
+use super::{Bed, Workload};
 use crate::{data::usage, error::Result};
 
 const BATCH: usize = 64;
@@ -35,8 +33,9 @@ pub(super) fn workloads() -> Vec<Workload> {
             title: "walkback-mnist-conv-train: 30 updates, batch 64",
             gflop: Some(2e-9 * (BATCH * STEPS) as f64 * walk),
             repeats: 15,
-            build: |root| {
-                let mut update = updates(root)?;
+            host: false,
+            build: |bed| {
+                let mut update = updates(bed)?;
                 Ok(Box::new(move || update().map(drop)))
             },
         },
@@ -45,8 +44,9 @@ pub(super) fn workloads() -> Vec<Workload> {
             title: "walkback-cifar-conv-step: 1 update, batch 64",
             gflop: Some(2e-9 * BATCH as f64 * (3.0 * CIFAR - CIFAR_FIRST)),
             repeats: 15,
-            build: |_| {
-                let mut step = step()?;
+            host: false,
+            build: |bed| {
+                let mut step = step(bed)?;
                 Ok(Box::new(move || step().map(drop)))
             },
         },
@@ -54,38 +54,38 @@ pub(super) fn workloads() -> Vec<Workload> {
 }
 
 /// The operator of a preset with initial weights and the small numbers of the definition.
-fn model(mut config: ModelConfig, steps: usize) -> Result<WalkbackModel> {
+fn model(bed: &Bed, mut config: ModelConfig, steps: usize) -> Result<WalkbackModel> {
     config.network.steps = steps;
     config.network.norm_eps = NormEps::InVariance;
-    Ok(WalkbackModel::new(config, Seed::new(0), &Device::Cpu)?)
+    Ok(WalkbackModel::new(config, Seed::new(0), &bed.device)?)
 }
 
 /// A walk of 30 online updates from 64 images, with its mean loss.
-pub(super) fn updates(root: &Path) -> Result<impl FnMut() -> Result<f64> + use<>> {
-    let files = Mnist::load(&find_mnist(None, root).map_err(usage)?)?;
+pub(super) fn updates(bed: &Bed) -> Result<impl FnMut() -> Result<f64> + use<>> {
+    let files = Mnist::load(&find_mnist(None, &bed.root).map_err(usage)?)?;
     let mut noise = Seed::new(0).child("bench").child("dequantise").host_noise();
     let indices: Vec<usize> = (0..BATCH).collect();
     let x = datasets::dequantise(&files.train.gather(&indices), &mut noise);
-    let x = Tensor::from_vec(x, (BATCH, 784), &Device::Cpu)?;
-    let (model, config) = (model(ModelConfig::mnist(), STEPS)?, TrainConfig::images());
+    let x = Tensor::from_vec(x, (BATCH, 784), &bed.device)?;
+    let (model, config) = (model(bed, ModelConfig::mnist(), STEPS)?, TrainConfig::images());
     let mut state = TrainState::new(config.adam);
-    let mut noise = Seed::new(0).child("bench").child("train").host_noise();
+    let mut noise = bed.noise("train");
     Ok(move || {
-        let walked = update(&model, &mut state, &config, 1e-4, &x, &mut noise)?;
+        let walked = update(&model, &mut state, &config, 1e-4, &x, &mut *noise)?;
         Ok(walked.losses.iter().sum::<f64>() / STEPS as f64)
     })
 }
 
 /// One online update on given states `s` and `clip(0.5 s + 0.5 u)`, with its loss.
-pub(super) fn step() -> Result<impl FnMut() -> Result<f64> + use<>> {
-    let (model, config) = (model(ModelConfig::cifar10(), 1)?, TrainConfig::images());
+pub(super) fn step(bed: &Bed) -> Result<impl FnMut() -> Result<f64> + use<>> {
+    let (model, config) = (model(bed, ModelConfig::cifar10(), 1)?, TrainConfig::images());
     let shape = (BATCH, model.config().network.dim());
     // Smooth images stand for the photographs, which do not influence the time.
-    let level = values("level", &[BATCH, 1])?.affine(0.2, 0.5)?;
-    let before = (values("pixels", &[shape.0, shape.1])? * 0.1)?.broadcast_add(&level)?;
+    let level = bed.values("level", &[BATCH, 1])?.affine(0.2, 0.5)?;
+    let before = (bed.values("pixels", &[shape.0, shape.1])? * 0.1)?.broadcast_add(&level)?;
     let before = before.clamp(0.0, 1.0)?;
-    let mut noise = Seed::new(0).child("bench").child("step").host_noise();
-    let u = noise.uniform(&shape.into(), DType::F32, &Device::Cpu)?;
+    let mut noise = bed.noise("step");
+    let u = noise.uniform(&shape.into(), DType::F32, &bed.device)?;
     let after = ((&before * 0.5)? + (u * 0.5)?)?.clamp(0.0, 1.0)?;
     let mut state = TrainState::new(config.adam);
     Ok(move || {

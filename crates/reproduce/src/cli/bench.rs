@@ -5,9 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::{print, root};
+use super::{Accelerator, print, root};
 use crate::{
-    bench::{Bench, Machine, Timing, choose},
+    bench::{Bed, Bench, Machine, Timing, choose},
     error::{Error, Result},
 };
 
@@ -17,17 +17,28 @@ pub(super) struct Args {
     /// Workloads, such as W01 or W14, which names all its rows; with commas, or repeated
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
+    #[command(flatten)]
+    accelerator: Accelerator,
     /// Also write the table as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<u8> {
-    let chosen = choose(&args.only)?;
-    let (machine, root) = (Machine::here(), root());
+    let mut chosen = choose(&args.only)?;
+    let (device, name) = args.accelerator.open()?;
+    let (bed, machine) = (Bed::new(root(), device), Machine::here(&name));
     let idle = machine.load.is_none_or(|load| load < 0.3);
     let name = if machine.processor.is_empty() { "this machine" } else { &machine.processor };
-    print(&format!("{name}, {} threads", machine.threads));
+    print(&format!("{name}, {} threads, device {}", machine.threads, machine.device));
+    if !bed.device.is_cpu() {
+        let of_host = chosen.iter().filter(|workload| workload.host).map(|workload| workload.id);
+        let of_host: Vec<&str> = of_host.collect();
+        if !of_host.is_empty() {
+            note(&format!("left out, as they compute on the processor: {}", of_host.join(", ")));
+        }
+        chosen.retain(|workload| !workload.host);
+    }
     if !idle {
         note("something else is running here; times are only worth reading on an idle machine");
     }
@@ -40,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
         if std::io::stderr().is_terminal() {
             note(&format!("{} ..", workload.id));
         }
-        let timing = workload.time(&root)?;
+        let timing = workload.time(&bed)?;
         print(&line(&timing));
         workloads.push(timing);
     }

@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use chains_core::device::{Products, set_products};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -78,6 +79,33 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 /// Opens a device by name.
 fn device(name: &str) -> Result<candle_core::Device> {
     chains_core::device::parse(name).map_err(Error::from)
+}
+
+/// A device and how precise its matrix products are.
+#[derive(Debug, clap::Args)]
+struct Accelerator {
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: String,
+    /// Matrix products on CUDA: f32, or with factors rounded to tf32; all else is f32
+    #[arg(long, default_value = "f32", value_name = "f32|tf32")]
+    products: Products,
+}
+
+impl Accelerator {
+    /// Opens the device, with its name as results show it.
+    fn open(&self) -> Result<(candle_core::Device, String)> {
+        let opened = device(&self.device)?;
+        if self.products == Products::F32 {
+            return Ok((opened, self.device.clone()));
+        }
+        if !opened.is_cuda() {
+            let message = format!("--products {}: for CUDA devices", self.products);
+            return Err(Error::Usage(message));
+        }
+        set_products(self.products);
+        Ok((opened, format!("{}, {} products", self.device, self.products)))
+    }
 }
 
 /// Results and paths go to stdout. A reader that has heard enough and closed the pipe is no error.

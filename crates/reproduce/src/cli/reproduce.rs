@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{device, key_value, list::list, print, root};
+use super::{Accelerator, key_value, list::list, print, root};
 use crate::{
     error::{Error, Result},
     registry::{Experiment, Paper, papers},
@@ -28,9 +28,8 @@ pub(super) struct Args {
     /// Root of all randomness
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// cpu, cuda:N or metal
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    #[command(flatten)]
+    accelerator: Accelerator,
     /// Folder with data sets, searched before the repository's; for `vera --experiment tabular` it may
     /// be a CSV file of your own, with --set label=COLUMN
     #[arg(long, value_name = "DIR")]
@@ -73,11 +72,12 @@ pub(super) fn run(args: Args) -> Result<u8> {
     let papers = papers(&args.paper)?;
     let root = root();
     let base = args.out.clone().unwrap_or_else(|| root.join("target/reproduce"));
+    let (device, device_name) = args.accelerator.open()?;
     let mut request = Request {
         scale: args.scale,
         seed: args.seed,
-        device: device(&args.device)?,
-        device_name: args.device.clone(),
+        device,
+        device_name,
         data: args.data.clone(),
         offline: args.offline,
         root,

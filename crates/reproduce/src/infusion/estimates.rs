@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use chains_core::{
     Seed,
     nn::Statistics,
+    noise,
     train::{Event, Observer},
 };
 use infusion::{EstimateOptions, InfusionModel, estimate};
@@ -26,8 +27,8 @@ pub fn frozen_estimate(
     let chain = model.infusion_chain(&operator, &prior);
     let total = 1000;
     observer.observe(&Event::Started { stage: "likelihood", step: 0, total: Some(total) })?;
-    let mut noise = seed.host_noise();
-    let found = estimate(&chain, x, options, &mut noise, &mut |share| {
+    let mut noise = noise::of_device(seed, model.device());
+    let found = estimate(&chain, x, options, &mut *noise, &mut |share| {
         let step = (share * total as f64) as usize;
         observer.observe(&Event::Scalars { step, values: &[] })
     })?;

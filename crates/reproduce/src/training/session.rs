@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use chains_core::{
@@ -77,12 +77,19 @@ pub(super) struct Session<'a, L: Learner> {
     average: Option<WeightAverage>,
     update: usize,
     extra: Extra<L::Epoch>,
+    /// When a state was last saved, or the training began.
+    saved: Instant,
 }
+
+/// Least time between two states of a training on an accelerator, where an epoch can take less than to
+/// write what it led to.
+const REST: Duration = Duration::from_secs(15);
 
 impl<'a, L: Learner> Session<'a, L> {
     pub(super) fn new(plan: &'a Plan, learner: &'a mut L, dir: &Path) -> Self {
         let (adam, dir) = (Adam::new(plan.adam), dir.to_owned());
-        Self { plan, learner, dir, adam, average: None, update: 0, extra: Extra::default() }
+        let (extra, saved) = (Extra::default(), Instant::now());
+        Self { plan, learner, dir, adam, average: None, update: 0, extra, saved }
     }
 
     /// What was followed so far, or to the end of a finished training.
@@ -156,8 +163,10 @@ impl<'a, L: Learner> Session<'a, L> {
             }
             // An eighth of an epoch, or so many updates, is what a kill can cost.
             let every = (per_epoch / 8).max(100);
-            if epoch_ends || (step % per_epoch).is_multiple_of(every) {
+            let rested = self.learner.store().device().is_cpu() || self.saved.elapsed() >= REST;
+            if rested && (epoch_ends || (step % per_epoch).is_multiple_of(every)) {
                 self.save(observer)?;
+                self.saved = Instant::now();
             }
         }
         Ok(observer.observe(&Event::Finished { step: total })?)

@@ -8,7 +8,7 @@ use crate::{
     chain::{Clamped, Kernel, Schedule, Step, StepSchedule, chain, check_kernel},
     density::Energy,
     mcmc::{Hmc, HmcState, Phase, leapfrog},
-    testing::{assert_close, values, vector},
+    testing::{assert_close, on_devices, values, vector},
 };
 
 const CHAINS: usize = 4000;
@@ -107,15 +107,16 @@ fn run<E: Energy>(
     Ok(chain(kernel, start, schedule, &mut noise)?.last().unwrap()?.state)
 }
 
-#[test]
-fn chains_forget_their_start_and_have_the_moments_of_the_target() -> Result<()> {
+on_devices!(chains_forget_their_start_and_have_the_moments_of_the_target);
+
+fn chains_forget_their_start_and_have_the_moments_of_the_target(device: &Device) -> Result<()> {
     for seed in 0..3 {
         let kernel = Hmc::new(Gaussian([1.0, 9.0]), 7, 0.35)?;
-        let start = Tensor::full(4.0, (CHAINS, 2), &Device::Cpu)?;
+        let start = Tensor::full(4.0, (CHAINS, 2), device)?;
         let last = run(&kernel, start, &StepSchedule { len: 60 }, seed)?;
         assert_moments("Gaussian", &last.position, &[(0.0, 1.0), (0.0, 9.0)])?;
         let kernel = Hmc::new(Quartic, 5, 0.45)?;
-        let start = Tensor::full(1.5, (CHAINS, 1), &Device::Cpu)?;
+        let start = Tensor::full(1.5, (CHAINS, 1), device)?;
         let last = run(&kernel, start, &StepSchedule { len: 40 }, seed)?;
         assert_moments("quartic", &last.position, &[(0.0, 0.675_978_240_067_285)])?;
         assert_mean("fourth moment", &values(&last.position.sqr()?.sqr()?), 1.0);

@@ -10,7 +10,7 @@ use crate::{
     chain::{Clamped, Kernel, Step, StepSchedule, chain, check_kernel},
     density::Energy,
     mcmc::Langevin,
-    testing::{assert_close, values, vector},
+    testing::{assert_close, on_devices, values, vector},
 };
 
 /// The standard normal law, its gradient written out.
@@ -27,9 +27,14 @@ impl Energy for Unit {
 }
 
 /// Where 20,000 independent chains in one dimension are after some steps from zero.
-fn run(kernel: &Langevin<Unit>, steps: usize, temperature: f64, seed: u64) -> Result<Tensor> {
+fn run(
+    kernel: &Langevin<Unit>,
+    steps: usize,
+    temperature: f64,
+    (seed, device): (u64, &Device),
+) -> Result<Tensor> {
     let mut noise = Seed::new(seed).child("langevin").host_noise();
-    let mut state = kernel.init(Tensor::zeros((20_000, 1), DType::F64, &Device::Cpu)?)?;
+    let mut state = kernel.init(Tensor::zeros((20_000, 1), DType::F64, device)?)?;
     for index in 0..steps {
         state = kernel.step(&state, Step { index, temperature }, &mut noise)?.0;
     }
@@ -60,37 +65,43 @@ fn noise() -> crate::HostNoise {
     Seed::new(8).child("one").host_noise()
 }
 
-#[test]
-fn a_matched_pair_settles_at_its_biased_variance() -> Result<()> {
+on_devices!(
+    a_matched_pair_settles_at_its_biased_variance,
+    without_an_accept_step_the_proposal_of_mala_inflates_the_variance,
+    a_mismatched_pair_settles_where_its_coefficients_say,
+);
+
+fn a_matched_pair_settles_at_its_biased_variance(device: &Device) -> Result<()> {
     // 1 / (1 - b^2 / 4), times the temperature.
     for seed in 0..3 {
         for (scale, steps, temperature) in [(1.0, 30, 1.0), (0.6, 100, 1.0), (1.0, 30, 4.0)] {
             let kernel = Langevin::matched(Unit, scale)?;
             let variance = temperature / (1.0 - scale * scale / 4.0);
-            let last = run(&kernel, steps, temperature, seed)?;
+            let last = run(&kernel, steps, temperature, (seed, device))?;
             assert_moments("matched", &last, &[(0.0, variance)])?;
         }
     }
     Ok(())
 }
 
-#[test]
-fn without_an_accept_step_the_proposal_of_mala_inflates_the_variance() -> Result<()> {
+fn without_an_accept_step_the_proposal_of_mala_inflates_the_variance(
+    device: &Device,
+) -> Result<()> {
     // 1 / (1 - tau / 2): two at tau = 1.
     for seed in 0..3 {
         for (tau, want) in [(0.2, 1.0 / 0.9), (1.0, 2.0), (1.5, 4.0)] {
             let kernel = Langevin::new(Unit, tau, (2.0_f64 * tau).sqrt())?;
-            assert_moments("inflated", &run(&kernel, 60, 1.0, seed)?, &[(0.0, want)])?;
+            let last = run(&kernel, 60, 1.0, (seed, device))?;
+            assert_moments("inflated", &last, &[(0.0, want)])?;
         }
     }
     Ok(())
 }
 
-#[test]
-fn a_mismatched_pair_settles_where_its_coefficients_say() -> Result<()> {
+fn a_mismatched_pair_settles_where_its_coefficients_say(device: &Device) -> Result<()> {
     // x' = (1 - a) x + b n: b^2 / (2 a - a^2); with a = 1 nothing of the past is left.
     for (a, b) in [(1.0, 0.01), (0.5, 0.1)] {
-        let last = run(&Langevin::new(Unit, a, b)?, 40, 1.0, 0)?;
+        let last = run(&Langevin::new(Unit, a, b)?, 40, 1.0, (0, device))?;
         assert_moments("mismatched", &last, &[(0.0, b * b / (2.0 * a - a * a))])?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::{
     Noise, Result, Seed,
     chain::{Clamped, Kernel, Step, StepSchedule, chain, check_kernel},
     mcmc::{Langevin, Mala, MalaState},
-    testing::{assert_close, values, vector},
+    testing::{assert_close, on_devices, values, vector},
 };
 
 const CHAINS: usize = 4000;
@@ -65,12 +65,13 @@ fn the_ratio_is_that_of_the_densities_both_ways() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn exact_samples_stay_exact_for_any_step_size() -> Result<()> {
+on_devices!(exact_samples_stay_exact_for_any_step_size);
+
+fn exact_samples_stay_exact_for_any_step_size(device: &Device) -> Result<()> {
     for tau in [0.05, 0.5, 2.0] {
         let kernel = Mala::new(Correlated, tau)?;
         for seed in (0..3).map(|seed| Seed::new(seed).child("mala")) {
-            let start = Correlated::samples(CHAINS, seed.child("exact"))?;
+            let start = Correlated::samples(CHAINS, seed.child("exact"))?.to_device(device)?;
             let (mut noise, schedule) = (seed.host_noise(), StepSchedule { len: 200 });
             let (mut moves, mut last) = (0.0, kernel.init(start.clone())?);
             for draw in chain(&kernel, start, &schedule, &mut noise)? {

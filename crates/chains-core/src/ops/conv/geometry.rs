@@ -6,21 +6,21 @@ use crate::error::{Error, Result};
 /// A convolution from images `(b, c, h, w)` to maps `(b, o, oh, ow)`; a transposed convolution is
 /// the same with the roles of image and map exchanged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Geometry {
-    pub(super) batch: usize,
+pub(in crate::ops) struct Geometry {
+    pub(in crate::ops) batch: usize,
     /// `(c, h, w)`.
-    pub(super) image: [usize; 3],
+    pub(in crate::ops) image: [usize; 3],
     /// `(o, oh, ow)`.
-    pub(super) map: [usize; 3],
-    pub(super) kernel: [usize; 2],
-    pub(super) stride: usize,
+    pub(in crate::ops) map: [usize; 3],
+    pub(in crate::ops) kernel: [usize; 2],
+    pub(in crate::ops) stride: usize,
     /// Rows above and below, columns left and right.
-    pub(super) padding: [usize; 2],
+    pub(in crate::ops) padding: [usize; 2],
 }
 
 impl Geometry {
     /// Of a convolution of `x` with `out` maps.
-    pub(super) fn direct(
+    pub(in crate::ops) fn direct(
         what: &'static str,
         x: [usize; 4],
         out: usize,
@@ -38,7 +38,7 @@ impl Geometry {
     }
 
     /// Of a transposed convolution of `x` to `out` channels.
-    pub(super) fn transposed(
+    pub(in crate::ops) fn transposed(
         what: &'static str,
         x: [usize; 4],
         out: usize,
@@ -74,7 +74,7 @@ impl Geometry {
     }
 
     /// The same operation with as few axes as it needs: positions of a pointwise one are a row.
-    pub(super) fn flattened(mut self) -> Self {
+    pub(in crate::ops) fn flattened(mut self) -> Self {
         if self.kernel == [1, 1] && self.stride == 1 && self.padding == [0, 0] {
             self.image = [self.image[0], 1, self.image[1] * self.image[2]];
             self.map = [self.map[0], 1, self.map[1] * self.map[2]];
@@ -83,7 +83,7 @@ impl Geometry {
     }
 
     /// The convolution of the maps, taps reversed, that gives the gradient of the images.
-    pub(super) fn mirror(&self) -> Option<Self> {
+    pub(in crate::ops) fn mirror(&self) -> Option<Self> {
         let ([kh, kw], [above, left]) = (self.kernel, self.padding);
         (self.stride == 1 && above < kh && left < kw).then(|| Self {
             image: self.map,
@@ -93,34 +93,34 @@ impl Geometry {
         })
     }
 
-    pub(super) fn taps(&self) -> usize {
+    pub(in crate::ops) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
     /// Values of a patch.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::ops) fn depth(&self) -> usize {
         self.image[0] * self.taps()
     }
 
     /// Positions of a map.
-    pub(super) fn positions(&self) -> usize {
+    pub(in crate::ops) fn positions(&self) -> usize {
         self.map[1] * self.map[2]
     }
 
-    pub(super) fn image_len(&self) -> usize {
+    pub(in crate::ops) fn image_len(&self) -> usize {
         self.image.iter().product()
     }
 
-    pub(super) fn map_len(&self) -> usize {
+    pub(in crate::ops) fn map_len(&self) -> usize {
         self.map.iter().product()
     }
 
-    pub(super) fn image_shape(&self) -> [usize; 4] {
+    pub(in crate::ops) fn image_shape(&self) -> [usize; 4] {
         let [c, h, w] = self.image;
         [self.batch, c, h, w]
     }
 
-    pub(super) fn map_shape(&self) -> [usize; 4] {
+    pub(in crate::ops) fn map_shape(&self) -> [usize; 4] {
         let [o, oh, ow] = self.map;
         [self.batch, o, oh, ow]
     }

@@ -3,7 +3,7 @@
 mod dense;
 mod depthwise;
 mod forward;
-mod geometry;
+pub(super) mod geometry;
 mod lanes;
 mod minimal;
 mod op;
@@ -17,7 +17,9 @@ use self::{
     geometry::Geometry,
     op::{Convolution, Kind},
 };
-use super::{fused, linear::first_rows, relu};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{fused, linear::first_rows, on_cuda, relu};
 use crate::error::{Error, Result};
 
 /// Zeros around an image, as many on either side of an axis; `1` and `[1, 1]` are the same.
@@ -118,7 +120,12 @@ fn direct(
             return Err(Error::Shape { what: "known maps", expected, got });
         }
     }
-    if fused(&[x, weight, bias.unwrap_or(weight)]) {
+    let operands = [x, weight, bias.unwrap_or(weight)];
+    on_cuda!(operands => match kind {
+        Kind::Rectified => cuda::rectified_convolution(geometry, x, weight, (bias, biased)),
+        _ => cuda::convolution(geometry, x, weight, (bias, biased)),
+    });
+    if fused(&operands) {
         let known = known.filter(|known| fused(&[known])).map(Tensor::contiguous).transpose()?;
         return Convolution { kind, geometry, biased, known }.apply(x, weight, bias);
     }
@@ -156,7 +163,9 @@ pub fn conv_transpose2d(
     check_bias(WHAT, bias, out)?;
     let settings = [stride, padding, output_padding];
     let geometry = Geometry::transposed(WHAT, [b, c, h, w], out, [kh, kw], settings)?;
-    if fused(&[x, weight, bias.unwrap_or(weight)]) {
+    let operands = [x, weight, bias.unwrap_or(weight)];
+    on_cuda!(operands => cuda::transposed(geometry, x, weight, bias));
+    if fused(&operands) {
         return Convolution::of(Kind::Transposed, geometry).apply(x, weight, bias);
     }
     let y = x.conv_transpose2d(weight, padding, output_padding, stride, 1)?;
@@ -187,7 +196,9 @@ pub fn depthwise_conv2d(
     check_bias(WHAT, bias, c)?;
     let settings = (stride, padding.into());
     let geometry = Geometry::direct(WHAT, [b, c, h, w], c, [kh, kw], settings)?;
-    if fused(&[x, weight, bias.unwrap_or(weight)]) {
+    let operands = [x, weight, bias.unwrap_or(weight)];
+    on_cuda!(operands => cuda::depthwise(geometry, x, weight, bias));
+    if fused(&operands) {
         return Convolution::of(Kind::Depthwise, geometry).apply(x, weight, bias);
     }
     composed(&geometry, x, weight, bias, c)

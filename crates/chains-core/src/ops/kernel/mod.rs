@@ -1,7 +1,7 @@
 //! Raw kernels on host slices: products split into fixed blocks over `rayon`, by our own kernel
 //! where the processor has AVX-512 and through `gemm` elsewhere.
 //!
-//! The only module with `unsafe` code besides the launch of a CUDA kernel in `noise`. Every public function here checks the lengths of its slices
+//! The only module with `unsafe` code besides `cuda` and what opens a device for it. Every public function here checks the lengths of its slices
 //! against the shape it is given before a pointer is formed.
 #![allow(unsafe_code)]
 

@@ -7,7 +7,7 @@ use crate::{
     autograd::value_and_gradients,
     ops::{
         Span, add_gated, bilinear2, channel_means, gaussian_divergence, max_abs, of_length, part,
-        total,
+        stack, total,
     },
     testing::{
         assert_agrees, assert_close, assert_differences, assert_thread_count_free,
@@ -20,7 +20,24 @@ on_devices!(
     parts_are_the_values_at_the_indices,
     the_largest_size_has_the_gradient_and_equals_share_it,
     a_kernel_of_zeros_has_no_gradient_and_stays,
+    tensors_one_after_the_other_have_their_own_gradients,
 );
+
+fn tensors_one_after_the_other_have_their_own_gradients(device: &Device) -> Result<()> {
+    // One part, several, and more than a launch on a device takes; the first is used twice.
+    for n in [1, 3, 60] {
+        let parts: Vec<Tensor> = (0..n).map(|i| normal(&format!("part {i}"), (2, 3))).collect();
+        let joined = |i: &[Tensor]| {
+            let all: Vec<&Tensor> = i.iter().chain(&i[..1]).collect();
+            let squares = stack(&all)?.sqr()?;
+            Ok(squares.broadcast_add(&i[0].sum_all()?)?)
+        };
+        assert_agrees(&format!("{n} parts"), &joined, &parts, device, 2e-6)?;
+    }
+    assert!(stack(&[]).is_err());
+    assert!(stack(&[&normal("a", 2), &normal("b", 3)]).is_err());
+    Ok(())
+}
 
 /// A function of maps, vectors or scalars, and its operands.
 type Row = (&'static str, fn(&[Tensor]) -> Result<Tensor>, fn(usize) -> Vec<Tensor>);

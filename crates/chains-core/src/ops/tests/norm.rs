@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{
     Error, Result,
-    ops::{BatchMoments, NormActivation, NormOptions, batch_moments, normalise},
+    ops::{BatchMoments, NormActivation, NormOptions, batch_moments, batch_normalise, normalise},
     testing::{
         assert_agrees, assert_close, assert_differences, assert_thread_count_free,
         assert_untracked, normal, on_devices, uniform, values,
@@ -15,6 +15,7 @@ on_devices!(
     equals_the_composed_path_for_any_shape_and_option,
     moments_are_those_of_the_definition,
     a_dead_unit_passes_no_gradient_and_nan_stays_nan,
+    moments_and_values_in_one_are_those_of_two_steps,
 );
 
 const EPS: f64 = 1e-4;
@@ -53,6 +54,23 @@ fn operands(shape: &[usize]) -> [Tensor; 5] {
         normal("mean", gc),
         uniform("variance", gc, 0.3, 3.0),
     ]
+}
+
+fn moments_and_values_in_one_are_those_of_two_steps(device: &Device) -> Result<()> {
+    for shape in SHAPES {
+        for NormOptions { activation, .. } in variants().filter(|options| options.batch) {
+            let one = |i: &[Tensor]| Ok(batch_normalise(&i[0], [&i[1], &i[2]], EPS, activation)?.0);
+            let what = format!("{shape:?} {activation:?}");
+            assert_agrees(&what, &one, &operands(shape)[..3], device, 1e-5)?;
+        }
+        let x = operands(shape)[0].to_dtype(DType::F32)?.to_device(device)?;
+        let gains = Tensor::ones((shape[0], shape[2]), DType::F32, device)?;
+        let (_, got) = batch_normalise(&x, [&gains, &gains], EPS, NormActivation::None)?;
+        let want = batch_moments(&x)?;
+        assert_close("mean", &values(&got.mean), &values(&want.mean), 1e-6);
+        assert_close("variance", &values(&got.variance), &values(&want.variance), 1e-6);
+    }
+    Ok(())
 }
 
 fn apply(options: NormOptions, i: &[Tensor]) -> Result<Tensor> {

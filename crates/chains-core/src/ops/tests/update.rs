@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::{
     Error, Result,
-    ops::{AdamStep, AdamaxStep, adam_step, adamax_step},
+    ops::{AdamStep, AdamaxStep, adam_step, adam_steps, adamax_step, adamax_steps},
     testing::{assert_close, normal, on_devices, values},
 };
 
@@ -13,6 +13,7 @@ on_devices!(
     a_strided_gradient_is_read_in_its_own_order,
     entries_that_are_not_a_number_count_as_zero_if_asked_to,
     adamax_in_f32_equals_f64,
+    many_parameters_move_as_one_by_one,
 );
 
 fn constants(step: i32) -> AdamStep {
@@ -40,6 +41,44 @@ fn adam_in_f32_equals_f64(device: &Device) -> Result<()> {
         let got = five_steps(n, DType::F32, device)?;
         for (what, (got, want)) in ["parameter", "m", "v"].iter().zip(got.iter().zip(&want)) {
             assert_close(what, got, want, 2e-6);
+        }
+    }
+    Ok(())
+}
+
+/// More parameters than one launch takes, of many lengths.
+fn many_parameters_move_as_one_by_one(device: &Device) -> Result<()> {
+    let adamax =
+        AdamaxStep { beta1: 0.9, beta2: 0.99, step_size: 0.01, eps: 1e-3, weight_decay: 3e-4 };
+    let all = |what: &str| -> Result<Vec<(Tensor, Var, [Var; 2])>> {
+        let one = |i: usize| {
+            let n = 1 + 37 * i % 1000;
+            let own = |name: &str| -> Result<Tensor> {
+                let values = normal(&format!("{what} {name} {i}"), n);
+                Ok(values.to_dtype(DType::F32)?.to_device(device)?)
+            };
+            let moment = |name: &str| -> Result<Var> { Ok(Var::from_tensor(&own(name)?.sqr()?)?) };
+            let parameter = Var::from_tensor(&own("parameter")?)?;
+            Ok((own("gradient")?, parameter, [moment("first")?, moment("second")?]))
+        };
+        (0..101).map(one).collect()
+    };
+    for adam in [true, false] {
+        let (together, apart) = (all("step")?, all("step")?);
+        if adam {
+            adam_steps(&together, constants(1))?;
+        } else {
+            adamax_steps(&together, adamax)?;
+        }
+        for ((grad, parameter, [first, second]), (_, got, moments)) in apart.iter().zip(&together) {
+            if adam {
+                adam_step(parameter, grad, first, second, constants(1))?;
+            } else {
+                adamax_step(parameter, grad, first, second, adamax)?;
+            }
+            for (want, got) in [(parameter, got), (first, &moments[0]), (second, &moments[1])] {
+                assert_eq!(values(want.as_tensor()), values(got.as_tensor()));
+            }
         }
     }
     Ok(())

@@ -22,15 +22,22 @@ use crate::{
 
 /// A model in training.
 pub(super) struct Infusion<'a> {
+    request: &'a Request,
     images: &'a Images,
     recipe: &'a Recipe,
     seed: Seed,
     model: InfusionModel,
     moments: Moments,
+    /// Training pixels on a device.
+    resident: Option<Tensor>,
 }
 
 impl<'a> Infusion<'a> {
-    pub(super) fn new(request: &Request, images: &'a Images, recipe: &'a Recipe) -> Result<Self> {
+    pub(super) fn new(
+        request: &'a Request,
+        images: &'a Images,
+        recipe: &'a Recipe,
+    ) -> Result<Self> {
         let seed = request.stream();
         let model = InfusionModel::new(recipe.model.clone(), seed, &request.device)?;
         // One dequantised pass, section 3.1 of the method: moments of what the model will see.
@@ -43,7 +50,8 @@ impl<'a> Infusion<'a> {
         if recipe.data_biases {
             model.set_head_biases(&moments.mean(), &moments.variance())?;
         }
-        Ok(Self { images, recipe, seed, model, moments })
+        let resident = images.resident(&images.train, &request.device)?;
+        Ok(Self { request, images, recipe, seed, model, moments, resident })
     }
 
     pub(super) fn into_trained(self, done: Finished<EpochBounds>) -> Result<Trained> {
@@ -86,15 +94,15 @@ impl<'a> Infusion<'a> {
         let n = self.recipe.followed.min(set.len());
         let (operator, prior) = (self.model.operator(Statistics::Batch), self.model.prior()?);
         let chain = self.model.infusion_chain(&operator, &prior);
-        let mut noise = self.seed.child("followed").host_noise();
+        let mut noise = self.request.noise(self.seed.child("followed"));
         let (mut sum, mut count) = (0.0, 0);
         for block in blocks(n, self.recipe.train.batch_size.max(100)) {
             // A short last block would have poor statistics.
             if block.len() < 50 && count > 0 {
                 break;
             }
-            let x = self.images.rows(set, &block, &mut noise, self.model.device())?;
-            let weights = &chain.log_weights(&x, &[None], &mut noise)?.weights[0];
+            let x = self.images.rows(set, &block, &mut *noise, self.model.device())?;
+            let weights = &chain.log_weights(&x, &[None], &mut *noise)?.weights[0];
             sum += weights.iter().sum::<f64>();
             count += weights.len();
         }
@@ -136,12 +144,18 @@ impl Learner for Infusion<'_> {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        let stream = |name: &str| self.seed.child(name).indexed(at.update as u64).host_noise();
-        let mut noise = stream("dequantise");
-        let device = self.model.device();
-        let x = self.images.rows(&self.images.train, at.indices, &mut noise, device)?;
+        let stream =
+            |name: &str| self.request.noise(self.seed.child(name).indexed(at.update as u64));
+        let (mut noise, device) = (stream("dequantise"), self.model.device());
+        let x = if let Some(pixels) = &self.resident {
+            let indices: Vec<u32> = at.indices.iter().map(|index| *index as u32).collect();
+            let indices = Tensor::new(indices, device)?;
+            datasets::dequantise_tensor(&pixels.index_select(&indices, 0)?, &mut *noise)?
+        } else {
+            self.images.rows(&self.images.train, at.indices, &mut *noise, device)?
+        };
         let (config, rate, mut noise) = (&self.recipe.train, at.learning_rate, stream("chain"));
-        Ok(update(&self.model, adam, config, rate, &x, &mut noise)?)
+        Ok(update(&self.model, adam, config, rate, &x, &mut *noise)?)
     }
 
     fn begin(&mut self, dir: &Path) -> Result<()> {
@@ -167,11 +181,11 @@ impl Learner for Infusion<'_> {
         let total = Some(n);
         observer.observe(&Event::Started { stage: "statistics", step: 0, total })?;
         let mut pass = StatisticsPass::new(&self.model);
-        let mut noise = self.seed.child("statistics").host_noise();
+        let mut noise = self.request.noise(self.seed.child("statistics"));
         for block in blocks(n, 500) {
             let x =
-                self.images.rows(&self.images.train, &block, &mut noise, self.model.device())?;
-            pass.push(&x, &mut noise)?;
+                self.images.rows(&self.images.train, &block, &mut *noise, self.model.device())?;
+            pass.push(&x, &mut *noise)?;
             let step = block.last().map_or(0, |last| last + 1);
             observer.observe(&Event::Scalars { step, values: &[] })?;
         }

@@ -1,0 +1,35 @@
+//! The fused operations on CUDA, by our kernels.
+
+mod conv;
+mod gaussian;
+mod linear;
+mod norm;
+mod optim;
+mod pointwise;
+pub(crate) mod scalars;
+
+use candle_core::{CudaDevice, Result, Tensor, cuda_backend::cudarc::driver::CudaSlice};
+
+pub(super) use self::{
+    conv::{average_squares, convolution, depthwise, double, rectified_convolution, transposed},
+    gaussian::{
+        divergence, gaussian_density, gaussian_draw, heads, mixture_draw, mixture_log_ratio,
+    },
+    linear::{linear, linear_known, stackable},
+    norm::{batch_moments, batch_norm, batch_normalise, layer_norm},
+    optim::{adam, adamax},
+    pointwise::{Activation, activation, add_gated, channel_means, of_length, stacked},
+    scalars::{largest_size, total},
+};
+pub(crate) use crate::cuda::{applies, reaches};
+use crate::cuda::{fresh, tensor};
+
+/// A gradient that may not be wanted: memory for as many numbers as `of` has.
+fn wanted(of: &Tensor, device: &CudaDevice) -> Result<Option<CudaSlice<f32>>> {
+    of.track_op().then(|| fresh(device, of.elem_count())).transpose()
+}
+
+/// The tensor of a gradient in the shape of its operand.
+fn made(values: Option<CudaSlice<f32>>, of: &Tensor, device: &CudaDevice) -> Option<Tensor> {
+    values.map(|values| tensor(values, device, of.shape()))
+}
