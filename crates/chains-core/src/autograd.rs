@@ -32,7 +32,7 @@ use crate::{error::Result, ops};
 
 /// The value of `f` and the gradients of its sum in the variables that it depends on, all detached.
 ///
-/// On the host, results of fused operations are variables while `f` runs, where candle's graph ends.
+/// Results of fused operations are variables while `f` runs, where candle's graph ends.
 /// So no tensor may leave `f` but detached, `Tensor::backward` inside of `f` sees a part of the graph
 /// only, and to differentiate at a point inside of another differentiation make it a variable of its
 /// own, `Var::from_tensor(&x.detach())`. What `f` computes from variables is kept until it returns;

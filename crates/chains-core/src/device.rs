@@ -43,8 +43,8 @@ impl std::str::FromStr for Products {
 
 static TF32: AtomicBool = AtomicBool::new(false);
 
-/// Chooses the precision of all later products of this process on CUDA, those of linear layers and
-/// convolutions. The processor and Metal compute in f32.
+/// Chooses the precision of all later products of f32 matrices of this process on CUDA, candle's too. The
+/// processor and Metal compute in f32.
 pub fn set_products(products: Products) {
     let reduced = products == Products::Tf32;
     TF32.store(reduced, Ordering::Relaxed);
@@ -95,17 +95,25 @@ pub fn parse(name: &str) -> Result<Device> {
 #[cfg(feature = "cuda")]
 #[allow(unsafe_code)]
 fn cuda(ordinal: usize) -> candle_core::Result<Device> {
-    use candle_core::cuda_backend::{WrapErr, cudarc::driver::result};
+    use candle_core::cuda_backend::{
+        WrapErr,
+        cudarc::driver::{
+            result, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+        },
+    };
 
     let device = candle_core::CudaDevice::new_with_stream(ordinal)?;
     // SAFETY: events would order streams, and there is one. The pool is that of the device, which is
     // open; the attribute is the number of bytes, of 64 bits, that it keeps.
     unsafe {
         device.disable_event_tracking();
-        let pool = result::device::get_default_mem_pool(device.cuda_stream().context().cu_device());
-        let keep = candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        let mut bytes = u64::MAX;
-        result::mem_pool::set_attribute(pool.w()?, keep, (&raw mut bytes).cast()).w()?;
+        // Devices without pools allocate as they can.
+        let ordinal = device.cuda_stream().context().cu_device();
+        if let Ok(pool) = result::device::get_default_mem_pool(ordinal) {
+            let mut bytes = u64::MAX;
+            let keep = CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::mem_pool::set_attribute(pool, keep, (&raw mut bytes).cast()).w()?;
+        }
     }
     Ok(Device::Cuda(device))
 }

@@ -75,7 +75,7 @@ KERNEL stacked_tensors(float* out, const __grid_constant__ Tensors all, u32 len)
 
 // Power iteration, a block for each matrix: `second` begins the left vector, `parameter` and `first` take
 // both, `block` and `len` are rows and columns.
-KERNEL spectral_rounds(const __grid_constant__ Tensors all, u32 rounds, u32 count) {
+KERNEL spectral_rounds(const __grid_constant__ Tensors all, u32 rounds) {
     u32 t = blockIdx.x, rows = all.block[t], columns = all.len[t];
     const float* w = all.grad[t];
     float *u = all.parameter[t], *v = all.first[t];

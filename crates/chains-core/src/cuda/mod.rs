@@ -19,7 +19,7 @@ use candle_core::{
         DeviceId,
         cudarc::{
             driver::{CudaFunction, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg},
-            nvrtc::compile_ptx,
+            nvrtc::{CompileOptions, compile_ptx_with_opts},
         },
     },
     op::BackpropOp,
@@ -34,9 +34,10 @@ const WIDE: u32 = 1024;
 /// Columns of a block that sums columns, and threads for each.
 const LANES: [u32; 2] = [8, 64];
 
-/// Do our kernels take these operands?
+/// Do our kernels take these operands, of one device?
 pub(crate) fn applies(operands: &[&Tensor]) -> bool {
-    operands.iter().all(|x| reaches(x) && x.elem_count() > 0)
+    let together = |x: &Tensor| x.device().same_device(operands[0].device());
+    operands.iter().all(|x| reaches(x) && x.elem_count() > 0 && together(x))
 }
 
 /// As [`applies`], also to an operand without elements.
@@ -341,7 +342,11 @@ static MAIN: Module = Module {
             include_str!("linear.cu"),
             include_str!("conv.cu"),
         ];
-        compile_ptx(source.concat()).map(|ptx| ptx.to_src()).map_err(|error| error.to_string())
+        // Parameters in constant memory need 7.0; the driver compiles for the device itself.
+        let options = CompileOptions { arch: Some("compute_75"), ..CompileOptions::default() };
+        compile_ptx_with_opts(source.concat(), options)
+            .map(|ptx| ptx.to_src())
+            .map_err(|error| error.to_string())
     },
     compiled: OnceLock::new(),
 };

@@ -125,7 +125,8 @@ KERNEL batch_norm_grad(float* out, const float* x, const float* grad, const floa
     float2 of = scale_and_pull(variances[channel], eps, on_deviation);
     float z = (x[i] - means[channel]) * of.x;
     float g = passed(z * gain[channel] + shift[channel], grad[i], kind, slope);
-    out[i] = gain[channel] * of.x * (g - (shifts[channel] + z * (gains[channel] * of.y)) * count);
+    if (count > 0.0f) g -= (shifts[channel] + z * (gains[channel] * of.y)) * count;
+    out[i] = gain[channel] * of.x * g;
 }
 
 KERNEL layer_norm(float* out, const float* x, const float* gain, const float* shift, float eps, u32 on_deviation, u32 d) {

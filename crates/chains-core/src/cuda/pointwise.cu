@@ -86,11 +86,6 @@ KERNEL stacked_grad(float* out, const float* x, const float* grad, float slope, 
     out[i] = g;
 }
 
-KERNEL add_product(float* out, const float* a, const float* b, const float* c, u32 n) {
-    u32 i = ELEMENT;
-    if (i < n) out[i] = a[i] + b[i] * c[i];
-}
-
 KERNEL gaussian_draw(float* out, const float* mean, const float* variance, const float* e, u32 n) {
     u32 i = ELEMENT;
     if (i < n) out[i] = mean[i] + sqrtf(variance[i]) * e[i];
@@ -138,7 +133,9 @@ KERNEL mixture_log_ratio(float* out, const float* z, const float* base, const fl
     double sum = 0.0;
     for (u32 i = start + threadIdx.x; i < start + d; i += LINE) {
         float b = density(z[i], spike[i], spike_variance[i]) - density(z[i], base[i], base_variance[i]) + taken;
-        float high = fmaxf(own, b), low = fminf(own, b);
+        // Comparisons, so that what is not a number stays.
+        bool first = own >= b;
+        float high = first ? own : b, low = first ? b : own;
         sum -= high + log1pf(expf(low - high));
     }
     sum = block_sum(sum);
@@ -232,8 +229,7 @@ KERNEL largest_size_grad(float* out, const float* x, const float* most, const fl
     for (u32 i = threadIdx.x; i < n; i += LINE) ties += fabsf(x[i]) >= most[0] ? 1.0f : 0.0f;
     ties = block_sum(ties);
     for (u32 i = threadIdx.x; i < n; i += LINE) {
-        float sign = x[i] > 0.0f ? 1.0f : (x[i] < 0.0f ? -1.0f : 0.0f);
-        out[i] = fabsf(x[i]) >= most[0] ? grad[0] * sign / ties : 0.0f;
+        out[i] = fabsf(x[i]) >= most[0] ? grad[0] * copysignf(1.0f, x[i]) / ties : 0.0f;
     }
 }
 

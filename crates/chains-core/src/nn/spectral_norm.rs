@@ -79,7 +79,7 @@ impl SpectralNorms {
         }
         let rounds = if first { FIRST } else { LATER };
         #[cfg(feature = "cuda")]
-        if crate::ops::cuda::applies(&kernels.iter().collect::<Vec<_>>()) {
+        if !kernels.is_empty() && crate::ops::cuda::applies(&kernels.iter().collect::<Vec<_>>()) {
             return self.on_device(kernels, rounds);
         }
         let values = kernels.iter().map(|kernel| {
@@ -98,7 +98,8 @@ impl SpectralNorms {
     fn on_device(&mut self, kernels: &[Tensor], rounds: usize) -> Result<Vec<Tensor>> {
         use crate::ops::cuda::scalars::{bilinear_form, spectral_rounds};
 
-        if self.lefts.len() != kernels.len() {
+        let here = |left: &Tensor| left.device().same_device(kernels[0].device());
+        if self.lefts.len() != kernels.len() || !self.lefts.iter().all(here) {
             let moved = self.vectors.iter().zip(kernels).map(|(pair, kernel)| {
                 Ok(Tensor::from_slice(&pair.u, pair.u.len(), kernel.device())?)
             });

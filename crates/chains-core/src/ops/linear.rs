@@ -46,7 +46,8 @@ pub(crate) fn linear_rows(
         }
     }
     let operands = [x, weight, bias.unwrap_or(weight)];
-    on_cuda!(operands[1..], cuda::reaches(x) => cuda::linear(x, weight, (bias, biased)));
+    on_cuda!(operands[1..], cuda::reaches(x) && x.device().same_device(weight.device()) =>
+        cuda::linear(x, weight, (bias, biased)));
     if !fused(&operands) {
         let flat = x.reshape((rows(x), weight.dims()[1]))?;
         let y = flat.matmul(&weight.t()?)?;

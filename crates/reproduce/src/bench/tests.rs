@@ -124,7 +124,7 @@ fn updates_on_cuda_are_those_of_the_processor() {
         ("annealed GAN", |bed| few(gan::updates(bed))),
         ("flow", |bed| few(flow::updates(bed))),
     ];
-    let device = Device::new_cuda(0).unwrap();
+    let device = chains_core::device::parse("cuda:0").unwrap();
     let mut wrong = Vec::new();
     for (name, losses) in learners {
         let here = losses(&bed(device.clone())).unwrap();

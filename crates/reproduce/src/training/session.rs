@@ -77,8 +77,8 @@ pub(super) struct Session<'a, L: Learner> {
     average: Option<WeightAverage>,
     update: usize,
     extra: Extra<L::Epoch>,
-    /// When a state was last saved, or the training began.
-    saved: Instant,
+    /// When a state was last saved.
+    saved: Option<Instant>,
 }
 
 /// Least time between two states of a training on an accelerator, where an epoch can take less than to
@@ -88,8 +88,8 @@ const REST: Duration = Duration::from_secs(15);
 impl<'a, L: Learner> Session<'a, L> {
     pub(super) fn new(plan: &'a Plan, learner: &'a mut L, dir: &Path) -> Self {
         let (adam, dir) = (Adam::new(plan.adam), dir.to_owned());
-        let (extra, saved) = (Extra::default(), Instant::now());
-        Self { plan, learner, dir, adam, average: None, update: 0, extra, saved }
+        let extra = Extra::default();
+        Self { plan, learner, dir, adam, average: None, update: 0, extra, saved: None }
     }
 
     /// What was followed so far, or to the end of a finished training.
@@ -161,12 +161,15 @@ impl<'a, L: Learner> Session<'a, L> {
             if epoch_ends {
                 self.end_epoch(step / per_epoch, observer)?;
             }
-            // An eighth of an epoch, or so many updates, is what a kill can cost.
+            // An eighth of an epoch, or so many updates, is what a kill can cost; on an accelerator also
+            // as many seconds.
             let every = (per_epoch / 8).max(100);
-            let rested = self.learner.store().device().is_cpu() || self.saved.elapsed() >= REST;
+            let rested = self.learner.store().device().is_cpu()
+                || step == total
+                || self.saved.is_none_or(|at| at.elapsed() >= REST);
             if rested && (epoch_ends || (step % per_epoch).is_multiple_of(every)) {
                 self.save(observer)?;
-                self.saved = Instant::now();
+                self.saved = Some(Instant::now());
             }
         }
         Ok(observer.observe(&Event::Finished { step: total })?)

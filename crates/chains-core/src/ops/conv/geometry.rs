@@ -20,7 +20,7 @@ pub(in crate::ops) struct Geometry {
 
 impl Geometry {
     /// Of a convolution of `x` with `out` maps.
-    pub(in crate::ops) fn direct(
+    pub(super) fn direct(
         what: &'static str,
         x: [usize; 4],
         out: usize,
@@ -38,7 +38,7 @@ impl Geometry {
     }
 
     /// Of a transposed convolution of `x` to `out` channels.
-    pub(in crate::ops) fn transposed(
+    pub(super) fn transposed(
         what: &'static str,
         x: [usize; 4],
         out: usize,
@@ -74,7 +74,7 @@ impl Geometry {
     }
 
     /// The same operation with as few axes as it needs: positions of a pointwise one are a row.
-    pub(in crate::ops) fn flattened(mut self) -> Self {
+    pub(super) fn flattened(mut self) -> Self {
         if self.kernel == [1, 1] && self.stride == 1 && self.padding == [0, 0] {
             self.image = [self.image[0], 1, self.image[1] * self.image[2]];
             self.map = [self.map[0], 1, self.map[1] * self.map[2]];
@@ -83,7 +83,7 @@ impl Geometry {
     }
 
     /// The convolution of the maps, taps reversed, that gives the gradient of the images.
-    pub(in crate::ops) fn mirror(&self) -> Option<Self> {
+    pub(super) fn mirror(&self) -> Option<Self> {
         let ([kh, kw], [above, left]) = (self.kernel, self.padding);
         (self.stride == 1 && above < kh && left < kw).then(|| Self {
             image: self.map,
@@ -111,7 +111,7 @@ impl Geometry {
         self.image.iter().product()
     }
 
-    pub(in crate::ops) fn map_len(&self) -> usize {
+    pub(super) fn map_len(&self) -> usize {
         self.map.iter().product()
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{CudaStorage, Shape, Tensor};
 
-use super::{made, wanted};
+use super::{made, of_storage, wanted};
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
     cuda::{Geometry as Sizes, Grid, Matrix, device, fresh, launch, product, storage, tensor},
@@ -22,12 +22,20 @@ fn sizes(g: &Geometry) -> candle_core::Result<Sizes> {
     Ok(Sizes(sizes))
 }
 
+/// Rows and columns of the patches, if kernels can number them.
+fn columns(g: &Geometry) -> candle_core::Result<(usize, usize)> {
+    let (rows, columns) = (g.depth(), g.batch * g.positions());
+    if u32::try_from(rows * columns).is_err() {
+        candle_core::bail!(
+            "convolution: {rows} x {columns} values of patches; give fewer images at a time"
+        );
+    }
+    Ok((rows, columns))
+}
+
 /// Patches of images `(b, c, h, w)`: `(c kh kw, b oh ow)`.
 fn patches(g: &Geometry, x: &Tensor) -> candle_core::Result<Tensor> {
-    let (device, shape) = (device(x)?, (g.depth(), g.batch * g.positions()));
-    if u32::try_from(shape.0 * shape.1).is_err() {
-        candle_core::bail!("convolution: {shape:?} values of patches, fewer images at a time fit");
-    }
+    let (device, shape) = (device(x)?, columns(g)?);
     let out = fresh(device, shape.0 * shape.1)?;
     let args = [(&out).into(), x.into(), sizes(g)?.into()];
     launch(device, "im2col", Grid::Quads(shape.0, shape.1), &args)?;
@@ -82,11 +90,6 @@ fn by_channel(g: &Geometry, maps: &Tensor) -> candle_core::Result<Tensor> {
     Ok(of_storage(values, shape))
 }
 
-fn of_storage(values: CudaStorage, shape: impl Into<Shape>) -> Tensor {
-    let none = candle_core::op::BackpropOp::none();
-    Tensor::from_storage(candle_core::Storage::Cuda(values), shape, none, false)
-}
-
 /// The maps of images.
 fn maps_of(
     g: &Geometry,
@@ -111,7 +114,7 @@ fn images_of(
     bias: Option<&Tensor>,
 ) -> candle_core::Result<CudaStorage> {
     let (o, device, maps) = (g.map[0], device(maps)?, by_channel(g, maps)?);
-    let all = g.batch * g.positions();
+    let (_, all) = columns(g)?;
     let (weight, maps) = (Matrix::new(weight, o, g.depth()), Matrix::new(&maps, o, all));
     let columns = product(device, weight.t(), maps)?;
     images(g, &tensor(columns, device, (g.depth(), all)), bias)
@@ -235,7 +238,7 @@ impl DeviceOp for Convolution {
         let [of_x, of_weight] = [&operands[0], &operands[1]];
         let g = &self.geometry;
         let passed = match self.kind {
-            Kind::Rectified => y.gt(0.0)?.where_cond(grad, &grad.zeros_like()?)?,
+            Kind::Rectified => y.le(0.0)?.where_cond(&grad.zeros_like()?, grad)?,
             _ => grad.clone(),
         };
         let grad = &passed;

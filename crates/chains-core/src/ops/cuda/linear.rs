@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use candle_core::{CudaStorage, Shape, Tensor};
 
-use super::made;
+use super::{BLOCK, made};
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
     cuda::{
@@ -54,9 +54,6 @@ struct Linear {
     /// The value, if it was computed before.
     known: Mutex<Option<CudaStorage>>,
 }
-
-/// Rows that a block of threads adds up.
-const BLOCK: usize = 256;
 
 /// The sums over all rows of `(rows, columns)`, `(columns,)`; of many rows in two stages.
 pub(super) fn column_sums(x: &Tensor) -> candle_core::Result<Tensor> {

@@ -8,7 +8,10 @@ mod optim;
 mod pointwise;
 pub(crate) mod scalars;
 
-use candle_core::{CudaDevice, Result, Tensor, cuda_backend::cudarc::driver::CudaSlice};
+use candle_core::{
+    CudaDevice, CudaStorage, Result, Shape, Storage, Tensor,
+    cuda_backend::cudarc::driver::CudaSlice, op::BackpropOp,
+};
 
 pub(super) use self::{
     conv::{average_squares, convolution, depthwise, double, rectified_convolution, transposed},
@@ -23,6 +26,14 @@ pub(super) use self::{
 };
 pub(crate) use crate::cuda::{applies, reaches};
 use crate::cuda::{fresh, tensor};
+
+/// Rows that a block of threads adds up.
+const BLOCK: usize = 256;
+
+/// The tensor of a storage, without a graph.
+fn of_storage(values: CudaStorage, shape: impl Into<Shape>) -> Tensor {
+    Tensor::from_storage(Storage::Cuda(values), shape, BackpropOp::none(), false)
+}
 
 /// A gradient that may not be wanted: memory for as many numbers as `of` has.
 fn wanted(of: &Tensor, device: &CudaDevice) -> Result<Option<CudaSlice<f32>>> {

@@ -6,7 +6,7 @@ use candle_core::{
     CudaDevice, CudaStorage, Shape, Tensor, cuda_backend::cudarc::driver::CudaSlice,
 };
 
-use super::{made, wanted};
+use super::{BLOCK, made, wanted};
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
     cuda::{Arg, Grid, device, fresh, launch, storage, tensor},
@@ -199,7 +199,11 @@ impl DeviceOp for BatchNorm {
         let [x, gain, shift] = [&operands[0], &operands[1], &operands[2]];
         let ([g, b, c, s], device, n) = (self.axes, device(x)?, x.elem_count());
         let (eps, slope, on_deviation, kind) = constants(self.eps, self.options);
-        let [gains, shifts] = self.sums(device, [x, grad, gain, shift])?;
+        // Where the moments are constants no sum enters the gradient of the input.
+        let summed = self.options.batch || gain.track_op() || shift.track_op();
+        let sums = summed.then(|| self.sums(device, [x, grad, gain, shift])).transpose()?;
+        let (gains, shifts) =
+            sums.map_or((None, None), |[gains, shifts]| (Some(gains), Some(shifts)));
         let gx = wanted(x, device)?;
         if let Some(out) = &gx {
             let count = if self.options.batch { 1.0 / (b * s) as f32 } else { 0.0 };
@@ -211,8 +215,8 @@ impl DeviceOp for BatchNorm {
                 (&self.moments[1]).into(),
                 gain.into(),
                 shift.into(),
-                (&gains).into(),
-                (&shifts).into(),
+                gains.as_ref().into(),
+                shifts.as_ref().into(),
                 eps.into(),
                 slope.into(),
                 count.into(),
@@ -225,7 +229,9 @@ impl DeviceOp for BatchNorm {
             ];
             launch(device, "batch_norm_grad", Grid::Elements(n), &args)?;
         }
-        let sums = |values, of: &Tensor| of.track_op().then(|| tensor(values, device, (g, c)));
+        let sums = |values: Option<CudaSlice<f32>>, of: &Tensor| {
+            values.filter(|_| of.track_op()).map(|values| tensor(values, device, (g, c)))
+        };
         Ok(vec![made(gx, x, device), sums(gains, gain), sums(shifts, shift)])
     }
 }
@@ -243,9 +249,6 @@ pub(in crate::ops) fn layer_norm(
 struct LayerNorm {
     eps: Eps,
 }
-
-/// Rows that a block of threads adds up.
-const BLOCK: usize = 256;
 
 impl DeviceOp for LayerNorm {
     fn name(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use candle_core::{CudaStorage, Shape, Tensor};
 
-use super::{made, wanted};
+use super::{made, of_storage, wanted};
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
     cuda::{Grid, device, fresh, launch, storage, tensor},
@@ -228,10 +228,7 @@ impl DeviceOp for Gated {
         let [x, branch, gate] = [&operands[0], &operands[1], &operands[2]];
         let device = device(x)?;
         let gb = if branch.track_op() {
-            let values = self.sum(None, grad, &gate.detach())?;
-            let values = candle_core::Storage::Cuda(values);
-            let none = candle_core::op::BackpropOp::none();
-            Some(Tensor::from_storage(values, branch.shape(), none, false))
+            Some(of_storage(self.sum(None, grad, &gate.detach())?, branch.shape()))
         } else {
             None
         };

@@ -98,7 +98,7 @@ pub(crate) fn spectral_rounds(
         .collect();
     for chunk in work.chunks(TENSORS) {
         let table = Arg::Tensors(Box::new(Tensors::matrices(chunk)?));
-        let args = [table, rounds.into(), chunk.len().into()];
+        let args = [table, rounds.into()];
         launch(device, "spectral_rounds", Grid::Rows(chunk.len()), &args)?;
     }
     Ok(pairs)

@@ -1,8 +1,9 @@
 //! Raw kernels on host slices: products split into fixed blocks over `rayon`, by our own kernel
 //! where the processor has AVX-512 and through `gemm` elsewhere.
 //!
-//! The only module with `unsafe` code besides `cuda` and what opens a device for it. Every public function here checks the lengths of its slices
-//! against the shape it is given before a pointer is formed.
+//! The only module with `unsafe` code besides `cuda` and what opens a device for it. Every public
+//! function here checks the lengths of its slices against the shape it is given before a pointer is
+//! formed.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
