@@ -83,9 +83,10 @@ impl Table {
     }
 
     /// Ours beside the published: name and unit, value with its standard error, then the published
-    /// value, the count and the settings where some metric has them.
-    pub fn of_metrics<'a>(metrics: impl IntoIterator<Item = &'a Metric>) -> Self {
-        let metrics: Vec<_> = metrics.into_iter().collect();
+    /// value, the count and the settings where some metric has them. A long setting that several metrics
+    /// share is a note, whose number stands in their rows: see [`Table::notes`].
+    pub fn of_metrics(metrics: &[Metric]) -> Self {
+        let notes = Self::notes(metrics);
         let published = metrics.iter().any(|metric| metric.published.is_some());
         let counted = metrics.iter().any(|metric| metric.n.is_some());
         let set = metrics.iter().any(|metric| !metric.settings.is_empty());
@@ -106,13 +107,35 @@ impl Table {
                 cells.push(metric.n.map_or(String::new(), |n| n.to_string()).into());
             }
             if set {
-                let settings = metric.settings.iter().map(|(k, v)| format!("{k} = {}", plain(v)));
+                let settings = settings(metric).map(|setting| {
+                    let note = notes.iter().position(|note| *note == setting);
+                    note.map_or(setting, |at| format!("note {}", at + 1))
+                });
                 cells.push(settings.collect::<Vec<_>>().join(", ").into());
             }
             table.row(cells);
         }
         table
     }
+
+    /// The settings that [`Table::of_metrics`] gives as notes, in the order of their numbers.
+    pub fn notes(metrics: &[Metric]) -> Vec<String> {
+        let mut counts: Vec<(String, usize)> = Vec::new();
+        for setting in metrics.iter().flat_map(settings).filter(|text| text.len() > LONG) {
+            match counts.iter_mut().find(|(known, _)| *known == setting) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((setting, 1)),
+            }
+        }
+        counts.into_iter().filter(|(_, count)| *count > 2).map(|(setting, _)| setting).collect()
+    }
+}
+
+/// A setting of more bytes is written once if it is that of more than two metrics.
+const LONG: usize = 32;
+
+fn settings(metric: &Metric) -> impl Iterator<Item = String> {
+    metric.settings.iter().map(|(key, value)| format!("{key} = {}", plain(value)))
 }
 
 fn name_and_unit(metric: &Metric) -> String {
@@ -227,6 +250,9 @@ impl Report {
             "{paper}, experiment {experiment} ({anchor}), scale {scale}, seed {seed}: {wall}{memory}."
         ));
         self.heading("Results").table(Table::of_metrics(&results.metrics));
+        for (at, note) in Table::notes(&results.metrics).iter().enumerate() {
+            self.paragraph(format!("Note {}: {note}.", at + 1));
+        }
         if !results.checks.is_empty() {
             self.heading("Checks").checks(&results.checks);
         }

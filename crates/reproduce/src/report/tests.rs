@@ -147,6 +147,27 @@ fn metrics_stand_beside_the_published_numbers() {
 }
 
 #[test]
+fn a_long_setting_of_several_metrics_is_a_note() {
+    let text = "grey bytes / 255; 28x28 as they are, never resized";
+    let metric = |name: &str, k: u64| {
+        let mut metric = Metric::new(name, 1.0, "");
+        metric.settings.insert("k".into(), k.into());
+        metric.settings.insert("preprocessing".into(), text.into());
+        metric
+    };
+    let metrics = [metric("a", 1), metric("b", 2), metric("c", 2)];
+    let mut report = Report::new("t");
+    report.results(&Results { metrics: metrics.to_vec(), ..results() });
+    let shown = report.to_markdown();
+    assert_eq!(shown.matches("never resized").count(), 1, "{shown}");
+    assert_eq!(shown.matches("note 1").count(), 3, "{shown}");
+    assert!(shown.contains("Note 1: preprocessing = grey bytes"), "{shown}");
+    assert!(shown.contains("k = 2, note 1"), "{shown}");
+    // Of two metrics it stays where it is.
+    assert!(Table::notes(&metrics[..2]).is_empty());
+}
+
+#[test]
 fn long_rows_widen_the_table() {
     let mut table = Table::new([("a", Align::Left)]);
     table.row(["1"]).row(["1", "2"]);

@@ -6,7 +6,7 @@ mod forward;
 pub(super) mod geometry;
 mod lanes;
 mod minimal;
-mod op;
+pub(super) mod op;
 mod patches;
 mod planes;
 mod tasks;
@@ -121,10 +121,7 @@ fn direct(
         }
     }
     let operands = [x, weight, bias.unwrap_or(weight)];
-    on_cuda!(operands => match kind {
-        Kind::Rectified => cuda::rectified_convolution(geometry, x, weight, (bias, biased)),
-        _ => cuda::convolution(geometry, x, weight, (bias, biased)),
-    });
+    on_cuda!(operands => cuda::convolution(kind, geometry, x, weight, (bias, biased)));
     if fused(&operands) {
         let known = known.filter(|known| fused(&[known])).map(Tensor::contiguous).transpose()?;
         return Convolution { kind, geometry, biased, known }.apply(x, weight, bias);
@@ -164,7 +161,7 @@ pub fn conv_transpose2d(
     let settings = [stride, padding, output_padding];
     let geometry = Geometry::transposed(WHAT, [b, c, h, w], out, [kh, kw], settings)?;
     let operands = [x, weight, bias.unwrap_or(weight)];
-    on_cuda!(operands => cuda::transposed(geometry, x, weight, bias));
+    on_cuda!(operands => cuda::convolution(Kind::Transposed, geometry, x, weight, (bias, b)));
     if fused(&operands) {
         return Convolution::of(Kind::Transposed, geometry).apply(x, weight, bias);
     }
@@ -197,7 +194,7 @@ pub fn depthwise_conv2d(
     let settings = (stride, padding.into());
     let geometry = Geometry::direct(WHAT, [b, c, h, w], c, [kh, kw], settings)?;
     let operands = [x, weight, bias.unwrap_or(weight)];
-    on_cuda!(operands => cuda::depthwise(geometry, x, weight, bias));
+    on_cuda!(operands => cuda::convolution(Kind::Depthwise, geometry, x, weight, (bias, b)));
     if fused(&operands) {
         return Convolution::of(Kind::Depthwise, geometry).apply(x, weight, bias);
     }

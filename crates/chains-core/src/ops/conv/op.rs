@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(in crate::ops) enum Kind {
     /// From images to maps.
     Dense,
     /// From images to maps without their negative part.
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn title(self) -> &'static str {
+    pub(in crate::ops) fn title(self) -> &'static str {
         match self {
             Self::Dense => "conv2d",
             Self::Rectified => "conv2d_relu",

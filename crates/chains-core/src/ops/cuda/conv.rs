@@ -7,7 +7,7 @@ use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
     cuda::{Geometry as Sizes, Grid, Matrix, device, fresh, launch, product, storage, tensor},
     error::Result,
-    ops::conv::geometry::Geometry,
+    ops::conv::{geometry::Geometry, op::Kind},
 };
 
 fn sizes(g: &Geometry) -> candle_core::Result<Sizes> {
@@ -139,14 +139,6 @@ fn channel_sums(x: &Tensor, n: usize, of: &Tensor) -> candle_core::Result<Tensor
     Ok(tensor(out, device, of.shape()))
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Dense,
-    Rectified,
-    Transposed,
-    Depthwise,
-}
-
 struct Convolution {
     kind: Kind,
     geometry: Geometry,
@@ -154,58 +146,24 @@ struct Convolution {
     biased: usize,
 }
 
-fn apply(op: Convolution, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+/// A convolution with a bias on the first `biased` images, on all where only [`Kind::Dense`] has others.
+pub(in crate::ops) fn convolution(
+    kind: Kind,
+    geometry: Geometry,
+    x: &Tensor,
+    weight: &Tensor,
+    (bias, biased): (Option<&Tensor>, usize),
+) -> Result<Tensor> {
+    let op = Convolution { kind, geometry, biased };
     Ok(match bias {
         Some(bias) => apply_on_device(op, &[x, weight, bias])?,
         None => apply_on_device(op, &[x, weight])?,
     })
 }
 
-/// A convolution with a bias on the first `biased` images.
-pub(in crate::ops) fn convolution(
-    geometry: Geometry,
-    x: &Tensor,
-    weight: &Tensor,
-    (bias, biased): (Option<&Tensor>, usize),
-) -> Result<Tensor> {
-    apply(Convolution { kind: Kind::Dense, geometry, biased }, x, weight, bias)
-}
-
-/// The same without the negative part of its maps.
-pub(in crate::ops) fn rectified_convolution(
-    geometry: Geometry,
-    x: &Tensor,
-    weight: &Tensor,
-    (bias, biased): (Option<&Tensor>, usize),
-) -> Result<Tensor> {
-    apply(Convolution { kind: Kind::Rectified, geometry, biased }, x, weight, bias)
-}
-
-/// A transposed convolution.
-pub(in crate::ops) fn transposed(
-    geometry: Geometry,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-) -> Result<Tensor> {
-    let biased = geometry.batch;
-    apply(Convolution { kind: Kind::Transposed, geometry, biased }, x, weight, bias)
-}
-
-/// A convolution channel by channel.
-pub(in crate::ops) fn depthwise(
-    geometry: Geometry,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-) -> Result<Tensor> {
-    let biased = geometry.batch;
-    apply(Convolution { kind: Kind::Depthwise, geometry, biased }, x, weight, bias)
-}
-
 impl DeviceOp for Convolution {
     fn name(&self) -> &'static str {
-        "convolution"
+        self.kind.title()
     }
 
     fn forward(&self, operands: &[Tensor]) -> candle_core::Result<(CudaStorage, Shape)> {

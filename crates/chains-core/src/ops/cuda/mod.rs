@@ -14,7 +14,7 @@ use candle_core::{
 };
 
 pub(super) use self::{
-    conv::{average_squares, convolution, depthwise, double, rectified_convolution, transposed},
+    conv::{average_squares, convolution, double},
     gaussian::{
         divergence, gaussian_density, gaussian_draw, heads, mixture_draw, mixture_log_ratio,
     },
