@@ -45,6 +45,28 @@ pub fn scalar(x: &Tensor) -> Result<f64> {
     Ok(tensor(x)?.to_scalar()?)
 }
 
+/// The values of scalars of one type on one device, which is waited for once.
+///
+/// # Errors
+/// If one is none.
+pub fn scalars(all: &[&Tensor]) -> Result<Vec<f64>> {
+    let near = all.iter().all(|x| x.device().is_cpu());
+    if near || all.is_empty() {
+        return all.iter().map(|x| scalar(x)).collect();
+    }
+    let detached: Vec<Tensor> = all.iter().map(|x| x.detach()).collect();
+    vector(&Tensor::stack(&detached, 0)?)
+}
+
+/// As [`scalars`], of those that there are; 0 where there is none.
+///
+/// # Errors
+/// As there.
+pub fn scalars_or_zero<const N: usize>(all: [Option<&Tensor>; N]) -> Result<[f64; N]> {
+    let mut found = scalars(&all.into_iter().flatten().collect::<Vec<_>>())?.into_iter();
+    Ok(all.map(|wanted| wanted.and_then(|_| found.next()).unwrap_or(0.0)))
+}
+
 /// The value of a scalar that must be a number: `what` and `step` are for the error.
 ///
 /// # Errors
@@ -90,6 +112,9 @@ mod tests {
         assert_eq!(values(&y)?, [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
         assert_eq!(rows(&y)?, [[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]]);
         assert_eq!(scalar(&y.sum_all()?)?, 42.0);
+        assert_eq!(scalars(&[&y.sum_all()?, &y.max_all()?])?, [42.0, 12.0]);
+        assert_eq!(scalars_or_zero([None, Some(&y.max_all()?), None])?, [0.0, 12.0, 0.0]);
+        assert!(scalars(&[])?.is_empty() && scalars(&[&y]).is_err());
         assert!(!tensor(&y)?.track_op());
         assert_eq!(finite(&y.max_all()?, "largest", 3)?, 12.0);
         let lost = finite(&y.sum_all()?.log()?.neg()?.log()?, "logarithm", 3);

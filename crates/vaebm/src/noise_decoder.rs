@@ -1,7 +1,7 @@
 //! From standard normal noise to images: what chains in the noise space need of a generator.
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{Error, Noise, Result};
+use chains_core::{Error, Noise, Result, host};
 
 /// The noise of a batch: every coordinate is standard normal before a chain moves it.
 #[derive(Clone, Debug)]
@@ -207,11 +207,16 @@ impl Decoded {
     /// # Errors
     /// Of the tensor library.
     pub fn clamped_share(&self) -> Result<f64> {
+        self.clamped()?.map_or(Ok(0.0), |share| host::scalar(&share))
+    }
+
+    /// The same on the device; none where nothing is clamped.
+    pub(crate) fn clamped(&self) -> Result<Option<Tensor>> {
         if self.range == PixelRange::Plain || self.raw.elem_count() == 0 {
-            return Ok(0.0);
+            return Ok(None);
         }
-        let beyond = self.raw.detach().abs()?.gt(1.0)?.to_dtype(DType::F32)?;
-        Ok(f64::from(beyond.mean_all()?.to_scalar::<f32>()?))
+        let raw = self.raw.detach();
+        Ok(Some(raw.abs()?.gt(1.0)?.to_dtype(raw.dtype())?.mean_all()?))
     }
 }
 

@@ -96,7 +96,7 @@ impl NoiseBuffer {
             let expected = format!("(n <= {}, {width})", config.capacity);
             return Err(Error::Shape { what: "replay buffer", expected, got: rows.dims().into() });
         }
-        buffer.append(rows)?;
+        buffer.append(&rows.to_device(&Device::Cpu)?)?;
         Ok(buffer)
     }
 

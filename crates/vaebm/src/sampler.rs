@@ -1,6 +1,6 @@
 //! Langevin chains over all latent groups and pixels at once.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use chains_core::{
     Error, Noise, Result, Seed,
     chain::{StepSchedule, chain},
@@ -87,7 +87,7 @@ pub fn run_chains<D: NoiseDecoder, E: Energy>(
     let eta = config.step_size;
     let kernel = Langevin::new(space, 0.5 * eta, eta.sqrt())?;
     let mut position = start.flat()?;
-    let energy_start = mean(&space.decode(start)?.1)?;
+    let energy_start = space.decode(start)?.1.mean_all()?.detach();
     let schedule = StepSchedule { len: config.steps };
     let mut drift: Option<Tensor> = None;
     for draw in chain(&kernel, position.clone(), &schedule, noise)? {
@@ -102,17 +102,31 @@ pub fn run_chains<D: NoiseDecoder, E: Energy>(
     let noise = JointNoise::from_flat(&position, space.shapes())?;
     let (decoded, energy) = space.decode(&noise)?;
     let latents = position.narrow(1, 0, space.shapes().latent_width())?;
-    let displacement = match &drift {
-        Some(sum) => 0.5 * eta * rms(sum)? / (config.steps as f64 * eta).sqrt(),
-        None => 0.0,
+    // Read at once, so that a device is waited for once.
+    let squares = |x: &Tensor| match x.elem_count() {
+        0 => Ok::<_, Error>(None),
+        _ => Ok(Some(x.sqr()?.mean_all()?.detach())),
     };
+    let all = [
+        Some(energy_start),
+        Some(energy.mean_all()?.detach()),
+        Some(finite_rows(&position, &energy)?),
+        drift.as_ref().map(squares).transpose()?.flatten(),
+        squares(&latents)?,
+        decoded.clamped()?,
+    ];
+    let [energy_start, energy_end, finite, drift, latents, clamped_share] =
+        host::scalars_or_zero(all.each_ref().map(Option::as_ref))?;
     let health = Health {
         energy_start,
-        energy_end: mean(&energy)?,
-        drift_to_noise: displacement,
-        latent_rms: rms(&latents)?,
-        clamped_share: decoded.clamped_share()?,
-        non_finite: non_finite(&position, &energy)?,
+        energy_end,
+        drift_to_noise: match config.steps {
+            0 => 0.0,
+            steps => 0.5 * eta * drift.sqrt() / (steps as f64 * eta).sqrt(),
+        },
+        latent_rms: latents.sqrt(),
+        clamped_share,
+        non_finite: energy.elem_count() - finite as usize,
     };
     Ok(Ended { noise, decoded, energy, health })
 }
@@ -174,18 +188,9 @@ pub(crate) fn mean(tensor: &Tensor) -> Result<f64> {
     host::scalar(&tensor.mean_all()?)
 }
 
-/// The root mean square of all elements; zero of none.
-fn rms(tensor: &Tensor) -> Result<f64> {
-    if tensor.elem_count() == 0 {
-        return Ok(0.0);
-    }
-    Ok(mean(&tensor.sqr()?)?.sqrt())
-}
-
-/// Rows in which a position or its energy is not finite.
-fn non_finite(position: &Tensor, energy: &Tensor) -> Result<usize> {
+/// Rows in which a position and its energy are finite.
+fn finite_rows(position: &Tensor, energy: &Tensor) -> Result<Tensor> {
     // Zero for a finite number, NaN for any other.
-    let rows = ((position * 0.0)?.sum(1)? + (energy * 0.0)?)?;
-    let finite = rows.eq(0.0)?.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>()?;
-    Ok(rows.elem_count() - finite as usize)
+    let rows = ((position * 0.0)?.sum(1)? + (energy * 0.0)?)?.detach();
+    Ok(rows.eq(0.0)?.to_dtype(rows.dtype())?.sum_all()?)
 }

@@ -25,7 +25,12 @@ impl ScoreEstimate {
     /// # Errors
     /// Of the tensor library.
     pub fn effective_samples(&self) -> Result<f64> {
-        host::scalar(&self.weights.sqr()?.sum(0)?.recip()?.mean_all()?)
+        host::scalar(&self.effective()?)
+    }
+
+    /// The same on the device.
+    pub(crate) fn effective(&self) -> Result<Tensor> {
+        Ok(self.weights.sqr()?.sum(0)?.recip()?.mean_all()?)
     }
 }
 

@@ -15,7 +15,7 @@ use chains_core::{
 
 use crate::{
     config::{Entropy, TrainConfig},
-    entropy::{entropy_surrogate, importance_score, posterior_bound},
+    entropy::{ScoreEstimate, entropy_surrogate, importance_score, posterior_bound},
     generator::{Drawn, GeneratorNetwork},
     network::{EnergyNetwork, log_density},
     objective::{class_entropy, cross_entropy},
@@ -140,6 +140,8 @@ pub fn update<E: EnergyNetwork, G: GeneratorNetwork>(
     let b = x.dims().first().copied().unwrap_or(0);
     let mut moments = BatchNormMoments::batch();
     if generator_turn {
+        // Read with the loss, so that a device is waited for once.
+        let (mut f, mut told) = (None, None);
         // The sample keeps its graph while the energy moves.
         let (loss, grads) = value_and_gradients(|| {
             let drawn = players.live_generator().draw(b, BatchNormMoments::batch(), noise)?;
@@ -149,16 +151,23 @@ pub fn update<E: EnergyNetwork, G: GeneratorNetwork>(
                 energy_step(players, state, config, (x, &fixed.x, labels), &mut terms, noise)?;
             }
             let masks = players.energy().masks(b, noise)?;
-            let f = players.energy().log_density(&drawn.x, &masks)?.mean_all()?;
-            terms.generator = host::scalar(&f)?;
-            let loss = f.neg()?;
+            let mean = players.energy().log_density(&drawn.x, &masks)?.mean_all()?;
+            f = Some(mean.detach());
+            let loss = mean.neg()?;
             if config.entropy_weight <= 0.0 {
                 return Ok(loss);
             }
-            let c = entropy(players, state, config, &fixed, &mut terms, noise)?;
-            Ok((loss - (entropy_surrogate(&c, &drawn.x)? * config.entropy_weight)?)?)
+            let estimate = entropy(players, state, config, &fixed, noise)?;
+            let c = &estimate.minus_score;
+            let norms = c.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
+            told = Some([estimate.effective()?, norms.mean_all()?]);
+            Ok((loss - (entropy_surrogate(c, &drawn.x)? * config.entropy_weight)?)?)
         })?;
-        finite(host::scalar(&loss)?, "generator loss", iteration)?;
+        let [effective, norm] = told.as_ref().map_or([None; 2], |both| both.each_ref().map(Some));
+        let [loss, f, effective, norm] =
+            host::scalars_or_zero([Some(&loss), f.as_ref(), effective, norm])?;
+        (terms.generator, terms.effective_samples, terms.score_norm) = (f, effective, norm);
+        finite(loss, "generator loss", iteration)?;
         let rate = config.generator_rate.at(iteration);
         state.generator.step(players.store(), &grads, rate)?;
     } else if energy_turn {
@@ -212,7 +221,7 @@ pub fn energy_gradients<E: EnergyNetwork>(
         None
     };
     let scale = config.gradient_penalty * if config.penalty_half { 1.0 } else { 2.0 };
-    let mut surrogate = 0.0;
+    let mut seen = Seen::default();
     let (loss, grads) = value_and_gradients(|| {
         let (logits, f, along) = match &score {
             Some((score, before)) => {
@@ -229,11 +238,12 @@ pub fn energy_gradients<E: EnergyNetwork>(
         };
         let (data, generated) = (f.narrow(0, 0, b)?, f.narrow(0, b, samples.dims()[0])?);
         let (data_mean, sample_mean) = (data.mean_all()?, generated.mean_all()?);
-        (terms.data, terms.samples) = (host::scalar(&data_mean)?, host::scalar(&sample_mean)?);
+        seen.data = Some(data_mean.detach());
+        seen.samples = Some(sample_mean.detach());
         let mut loss = (sample_mean - data_mean)?;
         if let Some(along) = along {
             let along = (along.mean_all()? * scale)?;
-            surrogate = host::scalar(&along)?;
+            seen.surrogate = Some(along.detach());
             loss = (loss + along)?;
         }
         for (weight, f) in [(config.data_control, &data), (config.sample_control, &generated)] {
@@ -241,15 +251,44 @@ pub fn energy_gradients<E: EnergyNetwork>(
                 loss = (loss + (f.sqr()?.mean_all()? * weight)?)?;
             }
         }
-        with_classes(loss, config, &logits, (b, samples.dims()[0], labels), terms)
+        with_classes(loss, config, &logits, (b, samples.dims()[0], labels), &mut seen)
     })?;
     if let Some((score, _)) = score {
-        let square = host::scalar(&score.sqr()?.sum_all()?)? / b.max(1) as f64;
-        terms.penalty = 0.5 * square;
-        surrogate -= 0.5 * square * scale;
+        seen.square = Some(score.sqr()?.sum_all()?);
     }
-    terms.energy_loss = host::scalar(&loss)? - surrogate;
+    seen.loss = Some(loss);
+    seen.read((b, scale), terms)?;
     Ok(grads)
+}
+
+/// What is told of an energy's loss, left on the device until all of it is there.
+#[derive(Default)]
+struct Seen {
+    loss: Option<Tensor>,
+    data: Option<Tensor>,
+    samples: Option<Tensor>,
+    class_entropy: Option<Tensor>,
+    classification: Option<Tensor>,
+    /// What stands in the loss for the penalty.
+    surrogate: Option<Tensor>,
+    /// Squared length of the scores of all data.
+    square: Option<Tensor>,
+}
+
+impl Seen {
+    /// Reads everything at once; `b` examples, `scale` of the penalty.
+    fn read(&self, (b, scale): (usize, f64), terms: &mut Terms) -> Result<()> {
+        let Self { loss, data, samples, class_entropy, classification, surrogate, square } = self;
+        let all = [loss, data, samples, class_entropy, classification, surrogate, square];
+        let [loss, data, samples, class_entropy, classification, surrogate, square] =
+            host::scalars_or_zero(all.map(Option::as_ref))?;
+        (terms.data, terms.samples) = (data, samples);
+        (terms.class_entropy, terms.classification) = (class_entropy, classification);
+        terms.penalty = 0.5 * (square / b.max(1) as f64);
+        // The loss with the penalty itself.
+        terms.energy_loss = loss - (surrogate - terms.penalty * scale);
+        Ok(())
+    }
 }
 
 /// Adds the terms of classification.
@@ -258,7 +297,7 @@ fn with_classes(
     config: &TrainConfig,
     logits: &Tensor,
     (b, samples, labels): (usize, usize, Labels<'_>),
-    terms: &mut Terms,
+    seen: &mut Seen,
 ) -> Result<Tensor> {
     let mut loss = loss;
     let (own, classes) = match labels {
@@ -271,12 +310,12 @@ fn with_classes(
     };
     if let (Some(own), true) = (own, config.class_entropy_weight > 0.0) {
         let entropy = class_entropy(&own)?;
-        terms.class_entropy = host::scalar(&entropy)?;
+        seen.class_entropy = Some(entropy.detach());
         loss = (loss + (entropy * config.class_entropy_weight)?)?;
     }
     if let (Some((logits, y)), true) = (classes, config.class_weight > 0.0) {
         let cross = cross_entropy(&logits, y)?;
-        terms.classification = host::scalar(&cross)?;
+        seen.classification = Some(cross.detach());
         loss = (loss + (cross * config.class_weight)?)?;
     }
     Ok(loss)
@@ -297,21 +336,20 @@ fn energy_step<E: EnergyNetwork, G: GeneratorNetwork>(
     state.energy.step(players.store(), &grads, rate)
 }
 
-/// Minus the score of the samples; moves the approximate posterior.
+/// The score of the samples; moves the approximate posterior.
 fn entropy<E: EnergyNetwork, G: GeneratorNetwork>(
     players: &Players<E, G>,
     state: &mut TrainState,
     config: &TrainConfig,
     drawn: &Drawn,
-    terms: &mut Terms,
     noise: &mut dyn Noise,
-) -> Result<Tensor> {
+) -> Result<ScoreEstimate> {
     let generator = players.generator();
     let moments = || match config.fixed_moments {
         true => drawn.moments.clone().fixed(),
         false => BatchNormMoments::batch(),
     };
-    let estimate = match config.entropy {
+    match config.entropy {
         Entropy::ImportanceSampling { samples } => {
             if config.posterior_first {
                 posterior_step(players, state, config, drawn, moments(), noise)?;
@@ -321,19 +359,15 @@ fn entropy<E: EnergyNetwork, G: GeneratorNetwork>(
             if !config.posterior_first {
                 posterior_step(players, state, config, drawn, moments(), noise)?;
             }
-            found
+            Ok(found)
         }
         Entropy::Hmc(hmc) => {
             let (moments, size) = (drawn.moments.clone(), players.step_size()?);
             let (found, size) = hmc_score(generator, drawn, &hmc, moments, size, noise)?;
             players.set_step_size(size)?;
-            found
+            Ok(found)
         }
-    };
-    terms.effective_samples = estimate.effective_samples()?;
-    let norms = estimate.minus_score.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
-    terms.score_norm = host::scalar(&norms.mean_all()?)?;
-    Ok(estimate.minus_score)
+    }
 }
 
 /// One step of the posterior's width along its bound. Generator and noise stay.

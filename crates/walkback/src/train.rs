@@ -83,16 +83,26 @@ where
         at: Step,
         step: u64,
     ) -> Result<(f64, GradStore)> {
+        let (loss, grads) = self.unread(config, [before, after], at)?;
+        Ok((finite(&loss, step)?, grads))
+    }
+
+    /// [`Learner::loss`] left on the device.
+    fn unread(
+        &self,
+        config: &TrainConfig,
+        [before, after]: [&Tensor; 2],
+        at: Step,
+    ) -> Result<(Tensor, GradStore)> {
         let input = match config.objective {
             Objective::SelfReconstruct => before,
             Objective::Walkback | Objective::FullBound => after,
         };
         // Constants, whatever they come from: no gradient flows through time.
         let (input, target) = (input.detach(), before.detach());
-        let (loss, grads) = value_and_gradients(|| {
+        value_and_gradients(|| {
             self.learning.conditional(&input, at)?.step_loss(&target, config.error)
-        })?;
-        Ok((finite(&loss, step)?, grads))
+        })
     }
 
     /// Teaches the operator one transition: [`Learner::loss`] and a step against its gradients.
@@ -118,7 +128,8 @@ where
     /// the start.
     ///
     /// # Errors
-    /// As [`Learner::loss`]; updates made before in this walk stay.
+    /// As [`Learner::loss`], but at the end of the walk, so that a device is waited for once: updates of
+    /// this walk stay.
     pub fn walk(
         &self,
         adam: &mut Adam,
@@ -134,8 +145,8 @@ where
         for index in 0..len {
             let at = self.heating.at(index);
             let after = self.drawing.conditional(&before, at)?.sample(1, noise)?.detach();
-            let (loss, grads) = self.loss(config, [&before, &after], at, adam.steps())?;
-            losses.push(loss);
+            let (loss, grads) = self.unread(config, [&before, &after], at)?;
+            losses.push((loss.detach(), adam.steps()));
             let sum = match gathered.take() {
                 None => grads,
                 Some(mut sum) => {
@@ -150,7 +161,11 @@ where
             }
             before = after;
         }
-        Ok(Walked { score: -losses.iter().sum::<f64>(), losses, end: before })
+        let found = host::scalars(&losses.iter().map(|(loss, _)| loss).collect::<Vec<_>>())?;
+        if let Some(lost) = found.iter().position(|loss| !loss.is_finite()) {
+            return Err(not_finite(losses[lost].1));
+        }
+        Ok(Walked { score: -found.iter().sum::<f64>(), losses: found, end: before })
     }
 }
 
@@ -160,7 +175,7 @@ where
 /// `x`: `(b, D)`; dequantised, if bounds are to be reported.
 ///
 /// # Errors
-/// [`Error::NonFinite`] if a loss is not a number; updates made before in this walk stay.
+/// [`Error::NonFinite`] if a loss is not a number; the updates of this walk stay.
 /// [`Error::Config`] for [`Objective::FullBound`] on an operator without a density.
 pub fn update(
     model: &WalkbackModel,
@@ -262,8 +277,11 @@ fn finite(loss: &Tensor, step: u64) -> Result<f64> {
     if value.is_finite() {
         return Ok(value);
     }
-    let step = usize::try_from(step).unwrap_or(usize::MAX);
-    Err(Error::NonFinite { what: "loss", step })
+    Err(not_finite(step))
+}
+
+fn not_finite(step: u64) -> Error {
+    Error::NonFinite { what: "loss", step: usize::try_from(step).unwrap_or(usize::MAX) }
 }
 
 fn mean(values: &[f64]) -> f64 {

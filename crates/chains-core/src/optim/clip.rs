@@ -10,13 +10,14 @@ use crate::{error::Result, host, params::ParamStore};
 /// # Errors
 /// Of the tensor library.
 pub fn clip_norm(store: &ParamStore, grads: &mut GradStore, limit: f64) -> Result<f64> {
-    let mut square = 0.0;
+    let mut squares = Vec::new();
     for (_, var) in store.trainable() {
         if let Some(grad) = grads.get(var.as_tensor()) {
-            square += host::scalar(&grad.sqr()?.sum_all()?)?;
+            squares.push(grad.sqr()?.sum_all()?);
         }
     }
-    let length = square.sqrt();
+    let squares = host::scalars(&squares.iter().collect::<Vec<_>>())?;
+    let length = squares.into_iter().sum::<f64>().sqrt();
     if length > limit {
         for (_, var) in store.trainable() {
             if let Some(grad) = grads.get(var.as_tensor()) {

@@ -15,7 +15,7 @@ use vaebm::VaebmModel;
 use variational_annealing::GanModel;
 use walkback::WalkbackModel;
 
-use super::{device, vera::Vera};
+use super::vera::Vera;
 use crate::{
     error::{Error, Result},
     images::blocks,
@@ -163,9 +163,8 @@ impl Model {
 }
 
 impl Source {
-    /// Loads the model; `config.json` decides the method.
-    pub(super) fn open(&self) -> Result<Opened> {
-        let device = device(&self.device)?;
+    /// Loads the model onto an opened device; `config.json` decides the method.
+    pub(super) fn open(&self, device: &Device) -> Result<Opened> {
         let dir = resolve_model(&self.model, &hub_options(self.offline)).map_err(input)?;
         let method = read_header(&dir).map_err(input)?.method;
         if !METHODS.contains(&method.as_str()) {
@@ -182,18 +181,18 @@ impl Source {
         }
         Ok(match method.as_str() {
             infusion::METHOD => {
-                let model = InfusionModel::load(&dir, &device).map_err(input)?;
+                let model = InfusionModel::load(&dir, device).map_err(input)?;
                 Opened::Chain(Box::new(Model::Infusion(model)))
             }
             vaebm::METHOD => {
-                Opened::Vaebm(Box::new(VaebmModel::load(&dir, &device).map_err(input)?))
+                Opened::Vaebm(Box::new(VaebmModel::load(&dir, device).map_err(input)?))
             }
             variational_annealing::METHOD => {
-                Opened::Gan(Box::new(GanModel::load(&dir, &device).map_err(input)?))
+                Opened::Gan(Box::new(GanModel::load(&dir, device).map_err(input)?))
             }
-            vera::METHOD => Opened::Vera(Box::new(Vera::open(&dir, &device).map_err(input)?)),
+            vera::METHOD => Opened::Vera(Box::new(Vera::open(&dir, device).map_err(input)?)),
             _ => {
-                let model = WalkbackModel::load(&dir, &device).map_err(input)?;
+                let model = WalkbackModel::load(&dir, device).map_err(input)?;
                 Opened::Chain(Box::new(Model::Walkback(model)))
             }
         })

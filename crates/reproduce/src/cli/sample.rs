@@ -11,6 +11,7 @@ use chains_core::{
 use image::RgbImage;
 
 use super::{
+    device,
     models::{Chains, Model, Opened, Source, input, positive, writable},
     print, vaebm, variational_annealing,
     vera::Vera,
@@ -63,7 +64,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<u8> {
     writable("--out", &args.out)?;
-    match args.source.open()? {
+    match args.source.open(&device(&args.source.device)?)? {
         Opened::Chain(model) => save_png(&picture(&args, &model)?, &args.out)?,
         Opened::Vera(vera) => generated(&args, &vera)?,
         Opened::Gan(model) => {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use candle_core::{D, DType, Device, Tensor};
 use chains_core::{
-    HostNoise, Noise, ParamStore, Seed, autograd::value_and_gradients, optim::Adam, train::Observer,
+    HostNoise, Noise, ParamStore, Seed, autograd::value_and_gradients, noise, optim::Adam,
+    train::Observer,
 };
 use datasets::{ImageSet, Mnist};
 use eval_metrics::networks::{DigitConfig, DigitNetwork, save_digits, scaled_digits};
@@ -67,7 +68,7 @@ impl<'a> Digits<'a> {
     }
 
     /// Shares of features, kept at random and enlarged to keep the mean: `(b, features)`.
-    pub(super) fn dropout(&self, b: usize, noise: &mut HostNoise) -> Result<Tensor> {
+    pub(super) fn dropout(&self, b: usize, noise: &mut dyn Noise) -> Result<Tensor> {
         let keep = 1.0 - self.settings.dropout;
         let shape = (b, self.config.features).into();
         let draws = noise.uniform(&shape, DType::F32, self.store.device())?;
@@ -99,13 +100,14 @@ impl Learner for Digits<'_> {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        let stream = |name: &str| self.seed.child(name).indexed(at.update as u64).host_noise();
+        let seed = |name: &str| self.seed.child(name).indexed(at.update as u64);
         let (device, train) = (self.store.device(), &self.data.train);
-        let x = shifted(train, at.indices, self.settings.shift, &mut stream("shift"))?;
+        let x = shifted(train, at.indices, self.settings.shift, &mut seed("shift").host_noise())?;
         let x = x.to_device(device)?;
         let labels: Vec<u32> = at.indices.iter().map(|i| u32::from(train.labels[*i])).collect();
         let labels = Tensor::new(labels, device)?.unsqueeze(1)?;
-        let kept = self.dropout(at.indices.len(), &mut stream("dropout"))?;
+        let mut noise = noise::of_device(seed("dropout"), device);
+        let kept = self.dropout(at.indices.len(), &mut *noise)?;
         let (loss, grads) = value_and_gradients(|| {
             let features = self.network.features(&x)?.mul(&kept)?;
             let logits = self.network.logits(&features)?;

@@ -66,7 +66,7 @@ impl Ticker {
 }
 
 /// Runs the cells, as many at a time as there are threads (one on an accelerator), each on a single
-/// thread, and gives their results in order. What an earlier command finished is taken from the disk
+/// thread there, and gives their results in order. What an earlier command finished is taken from the disk
 /// with `--resume`; `stage` names the loop in `metrics.jsonl`.
 ///
 /// # Errors
@@ -82,9 +82,11 @@ where
         run.request.trained.borrow_mut().insert(name, dir.clone());
         dirs.push(dir);
     }
-    let workers = match run.request.device.is_cpu() {
-        true => rayon::current_num_threads().min(cells.len()).max(1),
-        false => 1,
+    // Small networks gain nothing from a second thread; the other core has the next cell. On an
+    // accelerator one cell has all threads, for what it does on the host.
+    let (workers, threads) = match run.request.device.is_cpu() {
+        true => (rayon::current_num_threads().min(cells.len()).max(1), 1),
+        false => (1, 0),
     };
     let total: usize = cells.iter().map(|cell| cell.updates).sum();
     let observer = run.observer()?;
@@ -92,6 +94,7 @@ where
     let shared = Shared {
         cells: &cells,
         dirs: &dirs,
+        threads,
         next: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         results: Mutex::new(cells.iter().map(|_| None).collect()),
@@ -137,6 +140,8 @@ fn follow(
 struct Shared<'a, 'b, R> {
     cells: &'a [Cell<'b, R>],
     dirs: &'a [PathBuf],
+    /// Threads of a cell; 0 for as many as there are.
+    threads: usize,
     next: AtomicUsize,
     failed: AtomicBool,
     results: Mutex<Vec<Option<R>>>,
@@ -176,9 +181,8 @@ impl<R: Serialize + DeserializeOwned + Send> Shared<'_, '_, R> {
         if done.is_file() {
             return read_json(&done);
         }
-        // Small networks gain nothing from a second thread; the other core has the next cell.
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
+            .num_threads(self.threads)
             .build()
             .map_err(|error| Error::Usage(format!("threads: {error}")))?;
         let result = pool.install(|| (cell.work)(ticker))?;

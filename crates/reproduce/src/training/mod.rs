@@ -6,6 +6,7 @@
 mod cells;
 mod place;
 mod session;
+mod sums;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use self::{
     cells::{Cell, Ticker, cells},
     session::{Broken, rescue},
+    sums::{Sums, mean_of},
 };
 use self::{
     place::{DONE_FILE, place, states},

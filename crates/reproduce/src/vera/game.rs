@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, mem, path::Path};
 
 use candle_core::{Device, Tensor};
 use chains_core::{
-    HostNoise, ParamStore, Seed, optim::Adam, schedule::LearningRate, train::Observer,
+    HostNoise, ParamStore, Seed, noise, optim::Adam, schedule::LearningRate, train::Observer,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     plots::{Plot, Series},
     run::Run,
-    training::{self, EpochEnd, Finished, Followed, Learner, Plan, UpdateAt, json},
+    training::{self, EpochEnd, Finished, Followed, Learner, Plan, Sums, UpdateAt, json, mean_of},
 };
 
 /// What is trained on.
@@ -88,8 +88,7 @@ fn values(terms: &Terms) -> [f64; NAMES.len()] {
 impl GameEpoch {
     /// The mean of a term.
     pub(super) fn mean(&self, name: &str) -> f64 {
-        let at = NAMES.iter().position(|known| *known == name);
-        at.and_then(|at| self.means.get(at)).copied().unwrap_or(f64::NAN)
+        mean_of(&NAMES, &self.means, name)
     }
 }
 
@@ -114,9 +113,8 @@ struct Carried {
     /// Iterations of the game.
     iteration: usize,
     /// Sums of the terms of the epoch that runs.
-    sums: Vec<f64>,
-    /// Updates in them.
-    count: usize,
+    #[serde(flatten)]
+    sums: Sums,
 }
 
 /// Both players in training.
@@ -127,8 +125,7 @@ struct Game<'a, X> {
     model: VeraModel,
     /// Its optimiser of the energy is a stand-in: the loop has the real one.
     state: TrainState,
-    sums: Vec<f64>,
-    count: usize,
+    sums: Sums,
 }
 
 impl<'a, X: Examples> Game<'a, X> {
@@ -136,7 +133,7 @@ impl<'a, X: Examples> Game<'a, X> {
         recipe.train.validate()?;
         let model = VeraModel::new(recipe.model.clone(), seed.child("model"), device)?;
         let state = TrainState::new(&recipe.train);
-        Ok(Self { examples, recipe, seed, model, state, sums: vec![0.0; NAMES.len()], count: 0 })
+        Ok(Self { examples, recipe, seed, model, state, sums: Sums::default() })
     }
 }
 
@@ -148,18 +145,17 @@ impl<X: Examples> Learner for Game<'_, X> {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        let stream = |name: &str| self.seed.child(name).indexed(at.update as u64).host_noise();
+        let seed = |name: &str| self.seed.child(name).indexed(at.update as u64);
         let device = self.model.store().device();
-        let (x, y) = self.examples.batch(at.indices, &mut stream("data"), device)?;
+        let (x, y) = self.examples.batch(at.indices, &mut seed("data").host_noise(), device)?;
         let labels = y.as_ref().map_or(Labels::None, Labels::Same);
         mem::swap(adam, &mut self.state.energy);
         let config = &self.recipe.train;
-        let mut noise = stream("noise");
-        let found = update(&self.model, &mut self.state, config, (&x, labels), &mut noise);
+        let mut noise = noise::of_device(seed("noise"), device);
+        let found = update(&self.model, &mut self.state, config, (&x, labels), &mut *noise);
         mem::swap(adam, &mut self.state.energy);
         let terms = found?;
-        self.sums.iter_mut().zip(values(&terms)).for_each(|(sum, value)| *sum += value);
-        self.count += 1;
+        self.sums.push(&values(&terms));
         Ok(terms.energy_loss)
     }
 
@@ -170,7 +166,7 @@ impl<X: Examples> Learner for Game<'_, X> {
     fn carried(&self) -> Result<Value> {
         let steps = [self.state.generator.steps(), self.state.posterior.steps()];
         let (iteration, sums) = (self.state.iteration, self.sums.clone());
-        let carried = Carried { steps, iteration, sums, count: self.count };
+        let carried = Carried { steps, iteration, sums };
         serde_json::to_value(carried).map_err(|error| Error::Usage(format!("game: {error}")))
     }
 
@@ -182,18 +178,16 @@ impl<X: Examples> Learner for Game<'_, X> {
     fn restore(&mut self, carried: Value, tensors: BTreeMap<String, Tensor>) -> Result<()> {
         let found: Carried = serde_json::from_value(carried)
             .map_err(|error| Error::Usage(format!("state of the game: {error}")))?;
-        let Carried { steps: [generator, posterior], iteration, sums, count } = found;
+        let Carried { steps: [generator, posterior], iteration, sums } = found;
         let from = (&tensors, [0, generator, posterior]);
         let store = self.model.store();
         self.state = TrainState::restore(&self.recipe.train, from, iteration, store)?;
-        (self.sums, self.count) = (sums, count);
+        self.sums = sums;
         Ok(())
     }
 
     fn end_epoch(&mut self, at: &EpochEnd<'_, GameEpoch>) -> Result<Option<GameEpoch>> {
-        let n = self.count.max(1) as f64;
-        let means = self.sums.iter().map(|sum| sum / n).collect();
-        (self.sums, self.count) = (vec![0.0; NAMES.len()], 0);
+        let means = self.sums.means();
         let accuracy = self.examples.accuracy(&self.model)?;
         Ok(Some(GameEpoch { epoch: at.epoch, loss: at.loss, means, accuracy }))
     }

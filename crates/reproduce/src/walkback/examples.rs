@@ -1,7 +1,7 @@
 //! What models are trained on: images, dequantised anew for every batch, or points of the plane.
 
 use candle_core::{Device, Tensor};
-use chains_core::{HostNoise, Seed};
+use chains_core::{Noise, Seed};
 use datasets::toys::toy;
 
 use crate::{
@@ -36,7 +36,7 @@ pub(super) trait Examples {
         &self,
         split: Split,
         indices: &[usize],
-        noise: &mut HostNoise,
+        noise: &mut dyn Noise,
         device: &Device,
     ) -> Result<Tensor>;
 
@@ -74,7 +74,7 @@ impl Examples for Images {
         &self,
         split: Split,
         indices: &[usize],
-        noise: &mut HostNoise,
+        noise: &mut dyn Noise,
         device: &Device,
     ) -> Result<Tensor> {
         let set = match split {
@@ -141,7 +141,7 @@ impl Examples for Points {
         &self,
         split: Split,
         indices: &[usize],
-        _: &mut HostNoise,
+        _: &mut dyn Noise,
         device: &Device,
     ) -> Result<Tensor> {
         let indices: Vec<u32> = indices.iter().map(|at| *at as u32).collect();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Tensor;
 use chains_core::{
-    ParamStore, Seed,
+    ParamStore, Seed, noise,
     optim::Adam,
     train::{Event, Observer},
 };
@@ -191,12 +191,12 @@ impl<'a, D: Examples> Walkback<'a, D> {
     }
 
     fn score(&self, split: Split) -> Result<f64> {
-        let mut noise = self.seed.child("followed-walk").host_noise();
+        let mut noise = noise::of_device(self.seed.child("followed-walk"), self.model.device());
         let (mut sum, mut count) = (0.0, 0);
         for x in self.batches(split)? {
             let both = [Statistics::Batch; 2];
             let rows = x.dims()[0];
-            sum += rows as f64 * score(&self.model, &self.recipe.train, both, &x, &mut noise)?;
+            sum += rows as f64 * score(&self.model, &self.recipe.train, both, &x, &mut *noise)?;
             count += rows;
         }
         Ok(sum / count.max(1) as f64)
@@ -212,10 +212,10 @@ impl<'a, D: Examples> Walkback<'a, D> {
         }
         let operator = self.model.operator(Statistics::Batch);
         let chain = WalkbackChain { heat: &operator, cool: &operator, start: &start, heating };
-        let mut noise = self.seed.child("followed-walk").host_noise();
+        let mut noise = noise::of_device(self.seed.child("followed-walk"), self.model.device());
         let (mut sum, mut count) = (0.0, 0);
         for x in self.batches(split)? {
-            let found = chain.log_weights(&x, &[walkback::Weighting::Plain], &mut noise)?;
+            let found = chain.log_weights(&x, &[walkback::Weighting::Plain], &mut *noise)?;
             sum += found.weights[0].iter().sum::<f64>();
             count += found.weights[0].len();
         }
@@ -251,13 +251,16 @@ impl<D: Examples> training::Learner for Walkback<'_, D> {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        let stream = |name: &str| self.seed.child(name).indexed(at.update as u64).host_noise();
+        let device = self.model.device();
+        let stream =
+            |name: &str| noise::of_device(self.seed.child(name).indexed(at.update as u64), device);
         let mut noise = stream("dequantise");
-        let x = self.data.rows(Split::Train, at.indices, &mut noise, self.model.device())?;
+        let x = self.data.rows(Split::Train, at.indices, &mut *noise, device)?;
         let (config, mut noise) = (&self.recipe.train, stream("walk"));
         // The loop owns the optimiser, which it saves; the walk borrows it.
         std::mem::swap(adam, &mut self.state.adam);
-        let walked = update(&self.model, &mut self.state, config, at.learning_rate, &x, &mut noise);
+        let walked =
+            update(&self.model, &mut self.state, config, at.learning_rate, &x, &mut *noise);
         std::mem::swap(adam, &mut self.state.adam);
         Ok(walked?.losses.iter().sum())
     }
@@ -297,8 +300,8 @@ impl<D: Examples> training::Learner for Walkback<'_, D> {
         let total = 1000;
         let stage = "statistics";
         observer.observe(&Event::Started { stage, step: 0, total: Some(total) })?;
-        let mut noise = seed.child("walk").host_noise();
-        freeze(&self.model, &x, ROWS, &mut noise, &mut |share| {
+        let mut noise = noise::of_device(seed.child("walk"), device);
+        freeze(&self.model, &x, ROWS, &mut *noise, &mut |share| {
             let step = (share * total as f64) as usize;
             observer.observe(&Event::Scalars { step, values: &[] })
         })?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use chains_core::{
-    Error, Noise, ParamStore, Result, Seed, autograd::value_and_gradients, nn::SpectralNorms,
+    Error, Noise, ParamStore, Result, Seed, autograd::value_and_gradients, host, nn::SpectralNorms,
     optim::Adam,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     noise_decoder::{NoiseDecoder, NoiseShapes},
     potential::NoiseSpace,
     replay::NoiseBuffer,
-    sampler::{Health, mean, run_chains},
+    sampler::{Health, run_chains},
 };
 
 /// The name of the buffer among the tensors of a state.
@@ -130,7 +130,8 @@ pub fn contrastive_update<N: EnergyNetwork>(
 ) -> Result<Contrast> {
     let (b, n) = (x.dims()[0], negatives.x.dims()[0]);
     let halves = [x.detach(), negatives.x.detach()];
-    let mut terms = Contrast::default();
+    // Read with the loss, so that a device is waited for once.
+    let (mut means, mut spectral) = (None, None);
     let (loss, grads) = value_and_gradients(|| {
         let network = model.live().normalised()?;
         let [data, energy] = if network.rows_interact() {
@@ -144,18 +145,22 @@ pub fn contrastive_update<N: EnergyNetwork>(
             Some(weights) => energy.mul(&weights.detach())?.sum_all()?,
             None => energy.mean_all()?,
         };
-        (terms.data, terms.negatives) = (mean(&data)?, mean(&negative)?);
+        means = Some([data.detach(), negative.detach()]);
         let mut loss = (data - negative)?;
-        if config.spectral_weight > 0.0 {
+        let kernels = network.kernels()?;
+        if config.spectral_weight > 0.0 && !kernels.is_empty() {
             // A stream of its own, so that a resume does not shift the noise of the chains.
             let mut noise = Seed::new(0).child("spectral norms").host_noise();
-            let spectral = state.norms.total(&network.kernels()?, &mut noise)?;
-            terms.spectral = mean(&spectral)?;
-            loss = (loss + (spectral * config.spectral_weight)?)?;
+            let total = state.norms.total(&kernels, &mut noise)?;
+            spectral = Some(total.detach());
+            loss = (loss + (total * config.spectral_weight)?)?;
         }
         Ok(loss)
     })?;
-    terms.loss = mean(&loss)?;
+    let [data, negatives] = means.as_ref().map_or([None; 2], |both| both.each_ref().map(Some));
+    let [loss, data, negatives, spectral] =
+        host::scalars_or_zero([Some(&loss), data, negatives, spectral.as_ref()])?;
+    let terms = Contrast { loss, data, negatives, spectral };
     if !terms.loss.is_finite() {
         return Err(Error::NonFinite { what: "energy loss", step: state.update });
     }

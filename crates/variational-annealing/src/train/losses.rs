@@ -115,6 +115,7 @@ pub fn losses(
         live: model.live(),
         turn,
         lambda: config.lambda(iteration),
+        seen: Seen::default(),
         terms: Terms::default(),
         moved: Moved {
             real: BatchNormMoments::batch(),
@@ -145,16 +146,42 @@ pub fn losses(
     let mut next = |wanted: bool| if wanted { found.next() } else { None };
     let [critic, generator, denoiser] = roots.map(|(wanted, _)| next(wanted));
     let mut terms = pass.terms;
-    let value = |pair: &Option<(Tensor, GradStore)>| match pair {
-        Some((value, _)) => host::scalar(value),
-        None => Ok(0.0),
-    };
-    // The penalty's surrogate is not its value.
-    terms.critic += value(&critic)?;
-    (terms.generator, terms.denoiser) = (value(&generator)?, value(&denoiser)?);
+    let value = |pair: &Option<(Tensor, GradStore)>| pair.as_ref().map(|(value, _)| value.clone());
+    pass.seen.read([value(&critic), value(&generator), value(&denoiser)], config, &mut terms)?;
     let [critic, generator, denoiser] =
         [critic, generator, denoiser].map(|pair| pair.map(|(_, grads)| grads));
     Ok(Losses { terms, critic, generator, denoiser, moved: pass.moved })
+}
+
+/// What is told of an iteration, left on the device until all of it is there.
+#[derive(Default)]
+struct Seen {
+    real: Option<Tensor>,
+    fake: Option<Tensor>,
+    annealing: Option<Tensor>,
+    /// What stands in the critic's loss for the penalty.
+    surrogate: Option<Tensor>,
+}
+
+impl Seen {
+    /// Reads everything at once, with the losses of critic, generator and denoiser.
+    fn read(
+        &self,
+        losses: [Option<Tensor>; 3],
+        config: &TrainConfig,
+        terms: &mut Terms,
+    ) -> Result<()> {
+        let Self { real, fake, annealing, surrogate } = self;
+        let [critic, generator, denoiser] = &losses;
+        let all = [real, fake, annealing, surrogate, critic, generator, denoiser];
+        let [real, fake, annealing, surrogate, critic, generator, denoiser] =
+            host::scalars_or_zero(all.map(Option::as_ref))?;
+        (terms.real, terms.fake, terms.annealing) = (real, fake, annealing);
+        (terms.generator, terms.denoiser) = (generator, denoiser);
+        // The penalty's surrogate is not its value; both are 0 without one.
+        terms.critic = config.penalty * (terms.penalty - surrogate) + critic;
+        Ok(())
+    }
 }
 
 struct Pass<'a> {
@@ -164,6 +191,7 @@ struct Pass<'a> {
     turn: Turn,
     lambda: f64,
     terms: Terms,
+    seen: Seen,
     moved: Moved,
 }
 
@@ -186,10 +214,10 @@ impl Pass<'_> {
             images = images.detach();
         }
         let fake = self.live.discriminator.forward(&images, &mut self.moved.fake)?;
-        self.terms.fake = host::scalar(&fake.logit.mean_all()?)?;
+        self.seen.fake = Some(fake.logit.detach().mean_all()?);
         let mut all = Vec::with_capacity(3);
         if let Some(real) = &real {
-            self.terms.real = host::scalar(&real.logit.mean_all()?)?;
+            self.seen.real = Some(real.logit.detach().mean_all()?);
             let loss = critic_loss(objective, &real.logit, &fake.logit)?;
             all.push(match objective {
                 Objective::WGanGp => self.penalised(loss, (x, &images), noise)?,
@@ -222,7 +250,7 @@ impl Pass<'_> {
             return Ok(loss);
         }
         let term = self.term(&self.live.framed(&fake.feature)?)?;
-        self.terms.annealing = host::scalar(&term)?;
+        self.seen.annealing = Some(term.detach());
         Ok((loss + term)?)
     }
 
@@ -260,7 +288,7 @@ impl Pass<'_> {
         let Penalty { value, length, .. } = penalty;
         let surrogate = penalty.surrogate(|x| Ok(self.live.discriminator.plain(x)?.logit))?;
         (self.terms.penalty, self.terms.gradient_norm) = (value, length);
-        self.terms.critic = weight * (value - host::scalar(&surrogate)?);
+        self.seen.surrogate = Some(surrogate.detach());
         Ok((loss + (surrogate * weight)?)?)
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn run(model: &str, args: &Args) -> Result<u8> {
         overrides: args.overrides.clone(),
         trained: RefCell::default(),
     };
-    match source.open()? {
+    match source.open(&request.device)? {
         Opened::Vera(vera) => super::vera::run(&vera, args, &request),
         Opened::Vaebm(model) => {
             on_its_own(args)?;

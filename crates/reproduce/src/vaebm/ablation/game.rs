@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use chains_core::{
     Noise, ParamStore, Seed,
     nn::SpectralNorms,
+    noise,
     optim::{Adam, AdamConfig},
     schedule::LearningRate,
     train::Observer,
@@ -26,13 +27,13 @@ use super::{
         data::{Batches, Digits},
         energy::FIRST_BATCHES,
     },
-    learning::{Carried, Learnt, Point, Sums, learn},
+    learning::{Carried, Learnt, Point, learn},
     pixels::{Norms, begin_anew},
 };
 use crate::{
     error::Result,
     run::Run,
-    training::{EpochEnd, Learner, Plan, UpdateAt, json},
+    training::{EpochEnd, Learner, Plan, Sums, UpdateAt, json},
 };
 
 /// Where the trained networks lie in their folder.
@@ -120,13 +121,15 @@ impl<N: EnergyNetwork> Learner for Game<'_, N> {
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
         let GameRecipe { decoder_rate: value, updates, .. } = *self.recipe;
         let rate = LearningRate::Cosine { value, last: 0.0, warmup: 0 }.at(at.update, updates);
-        let x = self.batches().of(at.update, self.pair.store().device())?;
-        let mut noise = self.seed.child("chains").indexed(at.update as u64).host_noise();
+        let device = self.pair.store().device();
+        let x = self.batches().of(at.update, device)?;
+        let seed = self.seed.child("chains").indexed(at.update as u64);
+        let mut noise = noise::of_device(seed, device);
         mem::swap(adam, &mut self.state.adam);
-        let found = self.play(&x, rate, &mut noise);
+        let found = self.play(&x, rate, &mut *noise);
         mem::swap(adam, &mut self.state.adam);
         let values = found?;
-        self.sums.push(values);
+        self.sums.push(&values);
         Ok(values[0])
     }
 
@@ -166,7 +169,7 @@ impl<N: EnergyNetwork> Learner for Game<'_, N> {
     fn end_epoch(&mut self, at: &EpochEnd<'_, Point>) -> Result<Option<Point>> {
         self.state.norms = SpectralNorms::new();
         self.norms.iter().for_each(begin_anew);
-        Ok(Some(self.sums.point(at.epoch, at.update)))
+        Ok(Some(Point::of(&mut self.sums, at.epoch, at.update)))
     }
 
     fn finish(&mut self, dir: &Path, _: &[Point], _: &mut dyn Observer) -> Result<()> {

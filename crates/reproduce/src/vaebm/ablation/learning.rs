@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     plots::{Plot, Series},
     run::Run,
-    training::{self, Broken, Finished, Followed, Learner, Plan, rescue},
+    training::{self, Broken, Finished, Followed, Learner, Plan, Sums, mean_of, rescue},
 };
 
 /// The numbers that are followed.
@@ -23,7 +23,14 @@ pub(super) struct Point {
     /// Updates done.
     pub(super) update: usize,
     /// Loss of the energy, mean energy of data, of negatives, of fresh samples of the decoder.
-    pub(super) means: [f64; NAMES.len()],
+    pub(super) means: Vec<f64>,
+}
+
+impl Point {
+    /// The point that ends here.
+    pub(super) fn of(sums: &mut Sums, epoch: usize, update: usize) -> Self {
+        Self { epoch, update, means: sums.means() }
+    }
 }
 
 impl Followed for Point {
@@ -33,27 +40,7 @@ impl Followed for Point {
 
     fn values(&self) -> Vec<(&'static str, f64)> {
         // The loss of every update is there already.
-        NAMES.into_iter().zip(self.means).skip(1).collect()
-    }
-}
-
-/// Sums of the point that is being made.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Sums {
-    sums: [f64; NAMES.len()],
-    count: usize,
-}
-
-impl Sums {
-    pub(super) fn push(&mut self, values: [f64; NAMES.len()]) {
-        self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        self.count += 1;
-    }
-
-    /// The means; the sums begin anew.
-    pub(super) fn point(&mut self, epoch: usize, update: usize) -> Point {
-        let Self { sums, count } = std::mem::take(self);
-        Point { epoch, update, means: sums.map(|sum| sum / count.max(1) as f64) }
+        NAMES.into_iter().zip(self.means.iter().copied()).skip(1).collect()
     }
 }
 
@@ -120,11 +107,12 @@ pub(super) fn learn<L: Learner<Epoch = Point>>(
 /// # Errors
 /// If the file cannot be written.
 pub(super) fn plot(run: &mut Run<'_>, name: &str, curve: &[Point]) -> Result<()> {
-    let line = |label: &str, of: fn(&[f64; NAMES.len()]) -> f64| {
-        Series::line(label, curve.iter().map(|point| (point.update as f64, of(&point.means))))
+    let line = |term: &str| {
+        let mean = |point: &Point| mean_of(&NAMES, &point.means, term);
+        Series::line(term, curve.iter().map(|point| (point.update as f64, mean(point))))
     };
     let mut plot = Plot::new(format!("Energies, {name}"), "update", "E");
-    plot.series(line("data", |[_, data, ..]| *data));
-    plot.series(line("negatives", |[_, _, negatives, _]| *negatives));
+    plot.series(line("data"));
+    plot.series(line("negatives"));
     run.plot(&format!("energies-{name}"), &plot, "Means of updates; the constant of E is free.")
 }

@@ -9,8 +9,8 @@ use std::{
 
 use candle_core::{DType, Tensor};
 use chains_core::{
-    HostNoise, Noise, ParamStore, Seed, nn::SpectralNorms, optim::Adam, schedule::LearningRate,
-    train::Observer,
+    HostNoise, Noise, ParamStore, Seed, nn::SpectralNorms, noise, optim::Adam,
+    schedule::LearningRate, train::Observer,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -30,13 +30,13 @@ use super::{
         data::{Batches, Digits, SIDE},
         samples::{BATCH, in_blocks},
     },
-    learning::{Carried, Learnt, Point, Sums, learn},
+    learning::{Carried, Learnt, Point, learn},
 };
 use crate::{
     error::Result,
     images::blocks,
     run::Run,
-    training::{EpochEnd, Learner, Plan, UpdateAt, json},
+    training::{EpochEnd, Learner, Plan, Sums, UpdateAt, json},
 };
 
 const EVENT: [usize; 3] = [1, SIDE, SIDE];
@@ -112,10 +112,10 @@ impl Learner for Pixels<'_> {
     }
 
     fn begin(&mut self, _: &Path) -> Result<()> {
-        let mut noise = self.seed.child("buffer").host_noise();
+        let mut noise = noise::of_device(self.seed.child("buffer"), &self.decoder.device());
         let blocks = blocks(self.recipe.train.capacity, BATCH);
         let rows = blocks.map(|block| {
-            Ok(fresh(&self.decoder, self.recipe.from_samples, block.len(), &mut noise)?)
+            Ok(fresh(&self.decoder, self.recipe.from_samples, block.len(), &mut *noise)?)
         });
         let rows = Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?;
         self.state = PixelState::from_images(&self.recipe.train, &rows)?;
@@ -127,15 +127,17 @@ impl Learner for Pixels<'_> {
         let seed = self.seed;
         let digits = self.digits;
         let batches = Batches { digits, batch_size, dequantise: false, data_noise: 0.0, seed };
-        let x = batches.of(at.update, self.pair.store().device())?;
-        let mut noise = seed.child("chains").indexed(at.update as u64).host_noise();
+        let device = self.pair.store().device();
+        let x = batches.of(at.update, device)?;
+        let mut noise = noise::of_device(seed.child("chains").indexed(at.update as u64), device);
         mem::swap(adam, &mut self.state.adam);
         let (decoder, config) = (&self.decoder, &self.recipe.train);
         let begin = |n, noise: &mut dyn Noise| fresh(decoder, from_samples, n, noise);
-        let found = update_pixel_energy(&self.pair, &mut self.state, config, &x, begin, &mut noise);
+        let found =
+            update_pixel_energy(&self.pair, &mut self.state, config, &x, begin, &mut *noise);
         mem::swap(adam, &mut self.state.adam);
         let terms = found?;
-        self.sums.push([terms.loss, terms.data, terms.negatives, 0.0]);
+        self.sums.push(&[terms.loss, terms.data, terms.negatives, 0.0]);
         Ok(terms.loss)
     }
 
@@ -163,7 +165,7 @@ impl Learner for Pixels<'_> {
 
     fn end_epoch(&mut self, at: &EpochEnd<'_, Point>) -> Result<Option<Point>> {
         begin_anew(&self.norms);
-        Ok(Some(self.sums.point(at.epoch, at.update)))
+        Ok(Some(Point::of(&mut self.sums, at.epoch, at.update)))
     }
 
     fn finish(&mut self, dir: &Path, _: &[Point], _: &mut dyn Observer) -> Result<()> {

@@ -91,7 +91,7 @@ fn outcome(row: Row, learnt: Learnt, images: Tensor, started: Instant) -> Outcom
         images: Some(images),
         updates: learnt.updates,
         seconds: [learnt.seconds, started.elapsed().as_secs_f64()],
-        followed: learnt.curve.iter().flat_map(|point| point.means).collect(),
+        followed: learnt.curve.iter().flat_map(|point| point.means.clone()).collect(),
         broken: learnt.broken,
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{Device, Tensor};
 use chains_core::{
-    ParamStore, Seed,
+    ParamStore, Seed, noise,
     optim::{Adam, AdamConfig},
     schedule::LearningRate,
     train::Observer,
@@ -137,14 +137,15 @@ impl Learner for Autoencoder<'_> {
     }
 
     fn update(&mut self, _: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        let stream = |name: &str| self.seed.child(name).indexed(at.update as u64).host_noise();
+        let seed = |name: &str| self.seed.child(name).indexed(at.update as u64);
         let device = self.model.store().device();
-        let mut levels = stream("dequantise");
+        let mut levels = seed("dequantise").host_noise();
         let levels = self.recipe.dequantise.then_some(&mut levels);
-        let x = self.digits.training(at.indices, &mut stream("flips"), levels, device)?;
+        let x =
+            self.digits.training(at.indices, &mut seed("flips").host_noise(), levels, device)?;
         let x = reduce_bits(&x, self.recipe.model.bits)?;
-        let mut noise = stream("posterior");
-        let terms = update_vae(&self.model, &mut self.state, &self.recipe.train, &x, &mut noise)?;
+        let mut noise = noise::of_device(seed("posterior"), device);
+        let terms = update_vae(&self.model, &mut self.state, &self.recipe.train, &x, &mut *noise)?;
         self.sums.push(&terms);
         Ok(terms.loss)
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
-use chains_core::{ParamStore, Seed, optim::Adam, schedule::LearningRate, train::Observer};
+use chains_core::{ParamStore, Seed, noise, optim::Adam, schedule::LearningRate, train::Observer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vaebm::{
@@ -21,7 +21,7 @@ use super::data::{Batches, Digits};
 use crate::{
     error::{Error, Result},
     run::Run,
-    training::{self, EpochEnd, Finished, Followed, Learner, Plan, UpdateAt, json},
+    training::{self, EpochEnd, Finished, Followed, Learner, Plan, Sums, UpdateAt, json, mean_of},
 };
 
 /// Batches of the initialisation by data, in the published code.
@@ -99,8 +99,7 @@ fn values(terms: &EnergyTerms) -> [f64; NAMES.len()] {
 impl EnergyEpoch {
     /// The mean of a number.
     pub(crate) fn mean(&self, name: &str) -> f64 {
-        let at = NAMES.iter().position(|known| *known == name);
-        at.and_then(|at| self.means.get(at)).copied().unwrap_or(f64::NAN)
+        mean_of(&NAMES, &self.means, name)
     }
 }
 
@@ -120,8 +119,8 @@ impl Followed for EnergyEpoch {
 struct Carried {
     steps: u64,
     update: usize,
-    sums: Vec<f64>,
-    count: usize,
+    #[serde(flatten)]
+    sums: Sums,
 }
 
 struct Energy<'a> {
@@ -132,8 +131,7 @@ struct Energy<'a> {
     model: EnergyModel,
     /// Its optimiser is a stand-in: the loop has the real one.
     state: EnergyState,
-    sums: Vec<f64>,
-    count: usize,
+    sums: Sums,
 }
 
 impl Energy<'_> {
@@ -160,21 +158,22 @@ impl Learner for Energy<'_> {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        let x = self.batches().of(at.update, self.model.store().device())?;
-        let mut noise = self.seed.child("chains").indexed(at.update as u64).host_noise();
+        let device = self.model.store().device();
+        let x = self.batches().of(at.update, device)?;
+        let seed = self.seed.child("chains").indexed(at.update as u64);
+        let mut noise = noise::of_device(seed, device);
         mem::swap(adam, &mut self.state.adam);
         let (model, config) = (&self.model, &self.recipe.train);
-        let found = update_energy(model, &self.decoder, &mut self.state, config, &x, &mut noise);
+        let found = update_energy(model, &self.decoder, &mut self.state, config, &x, &mut *noise);
         mem::swap(adam, &mut self.state.adam);
         let terms = found?;
-        self.sums.iter_mut().zip(values(&terms)).for_each(|(sum, value)| *sum += value);
-        self.count += 1;
+        self.sums.push(&values(&terms));
         Ok(terms.contrast.loss)
     }
 
     fn carried(&self) -> Result<Value> {
-        let (update, sums, count) = (self.state.update, self.sums.clone(), self.count);
-        let carried = Carried { steps: self.state.adam.steps(), update, sums, count };
+        let (update, sums) = (self.state.update, self.sums.clone());
+        let carried = Carried { steps: self.state.adam.steps(), update, sums };
         serde_json::to_value(carried)
             .map_err(|error| Error::Usage(format!("state of the energy: {error}")))
     }
@@ -185,19 +184,17 @@ impl Learner for Energy<'_> {
     }
 
     fn restore(&mut self, carried: Value, tensors: BTreeMap<String, Tensor>) -> Result<()> {
-        let Carried { steps, update, sums, count } = serde_json::from_value(carried)
+        let Carried { steps, update, sums } = serde_json::from_value(carried)
             .map_err(|error| Error::Usage(format!("state of the energy: {error}")))?;
         let shapes = self.decoder.noise_shapes();
         let (config, store) = (&self.recipe.train, self.model.store());
         self.state = EnergyState::restore(config, &shapes, (&tensors, steps), update, store)?;
-        (self.sums, self.count) = (sums, count);
+        self.sums = sums;
         Ok(())
     }
 
     fn end_epoch(&mut self, at: &EpochEnd<'_, EnergyEpoch>) -> Result<Option<EnergyEpoch>> {
-        let n = self.count.max(1) as f64;
-        let means = self.sums.iter().map(|sum| sum / n).collect();
-        (self.sums, self.count) = (vec![0.0; NAMES.len()], 0);
+        let means = self.sums.means();
         if at.epoch.is_multiple_of(self.recipe.keep_every.max(1)) {
             self.model.save(&kept(at.dir, at.update))?;
         }
@@ -266,8 +263,8 @@ pub(crate) fn train_energy(
     let decoder = autoencoder.decoder()?;
     let state = EnergyState::new(&recipe.train, &decoder.noise_shapes())?;
     let model = EnergyModel::new(recipe.model(), seed.child("model"), &request.device)?;
-    let sums = vec![0.0; NAMES.len()];
-    let mut learner = Energy { digits, decoder, recipe, seed, model, state, sums, count: 0 };
+    let sums = Sums::default();
+    let mut learner = Energy { digits, decoder, recipe, seed, model, state, sums };
     let every = recipe.follow_every.clamp(1, recipe.updates.max(1));
     let batch_size = recipe.train.batch_size;
     let plan = Plan {

@@ -6,6 +6,7 @@ use candle_core::{DType, Device};
 use chains_core::{
     ParamStore, Seed,
     density::Sample,
+    noise,
     optim::{Adam, AdamConfig},
     schedule::LearningRate,
     train::Observer,
@@ -61,13 +62,14 @@ impl Learner for Stage {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        let stream = |name: &str| self.seed.child(name).indexed(at.update as u64).host_noise();
+        let seed = |name: &str| self.seed.child(name).indexed(at.update as u64);
         let device = self.model.store().device();
-        let x = Gaussians::twenty_five().sample(self.batch, &mut stream("data"))?;
+        let x = Gaussians::twenty_five().sample(self.batch, &mut seed("data").host_noise())?;
         let x = x.to_device(device)?;
         let kl_weight = ((at.update + 1) as f64 / self.kl_warmup.max(1) as f64).min(1.0);
         let rates = [at.learning_rate, kl_weight];
-        let terms = update_plane_weighted(&self.model, adam, rates, &x, &mut stream("noise"))?;
+        let mut noise = noise::of_device(seed("noise"), device);
+        let terms = update_plane_weighted(&self.model, adam, rates, &x, &mut *noise)?;
         Ok(terms.reconstruction + terms.divergence)
     }
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use candle_core::Tensor;
-use chains_core::{HostNoise, ParamStore, Seed, density::Sample, optim::WeightAverage};
+use chains_core::{Noise, ParamStore, Seed, density::Sample, noise, optim::WeightAverage};
 use datasets::toys::Gaussians;
 use serde::{Deserialize, Serialize};
 use vaebm::{
@@ -115,7 +115,8 @@ impl Training {
         let updates = self.settings.updates(self.negative);
         let rate = self.settings.rate(self.negative);
         let mut state = EnergyState::new(&config, &vae.noise_shapes())?;
-        let [mut data, mut noise] = ["data", "noise"].map(|name| seed.child(name).host_noise());
+        let mut data = seed.child("data").host_noise();
+        let mut noise = noise::of_device(seed.child("noise"), &vae.device());
         let mut judge = Judge::new(vae, seed.child("judge"))?;
         let average = WeightAverage::new(self.settings.energy_average, model.store())?;
         let every = (updates / self.settings.looks).max(1);
@@ -124,7 +125,7 @@ impl Training {
             config.learning_rate = rate.at(update - 1, updates);
             let x = Gaussians::twenty_five().sample(config.batch_size, &mut data)?;
             let x = x.to_device(&vae.device())?;
-            let look = self.update((vae, model), (&mut state, &config), &x, &mut noise)?;
+            let look = self.update((vae, model), (&mut state, &config), &x, &mut *noise)?;
             average.update(model.store(), update)?;
             sum.add(&look);
             count += 1.0;
@@ -150,7 +151,7 @@ impl Training {
         (vae, model): (&PlaneVae, &EnergyModel),
         (state, config): (&mut EnergyState, &EnergyTrainConfig),
         x: &Tensor,
-        noise: &mut HostNoise,
+        noise: &mut dyn Noise,
     ) -> Result<Look> {
         match self.negative {
             Negative::Chains => {

@@ -5,7 +5,7 @@ use chains_core::{
     Noise, Seed,
     chain::LogWeights,
     density::{Energy, LogDensity, Sample},
-    host,
+    host, noise,
 };
 use datasets::toys::Gaussians;
 use serde::{Deserialize, Serialize};
@@ -83,13 +83,14 @@ pub(super) fn autoencoder(
     let seed = seed.child("autoencoder alone");
     let (mut likelihoods, mut last) = (Vec::new(), Vec::new());
     for draws in powers_of_ten(settings.draws) {
-        last = log_p(vae, &x, draws, &mut seed.child("draws").indexed(draws as u64).host_noise())?;
+        let seed = seed.child("draws").indexed(draws as u64);
+        last = log_p(vae, &x, draws, &mut *noise::of_device(seed, &vae.device()))?;
         let (mean, error) = mean_and_error(&last);
         likelihoods.push((draws, mean, error));
     }
-    let mut noise = seed.child("samples").host_noise();
-    let kernels = vae.kernels(settings.kernels.min(POINT_KERNELS), &mut noise)?;
-    let hits = Hits::of(&draw(vae, settings.samples, &mut noise)?)?;
+    let mut noise = noise::of_device(seed.child("samples"), &vae.device());
+    let kernels = vae.kernels(settings.kernels.min(POINT_KERNELS), &mut *noise)?;
+    let hits = Hits::of(&draw(vae, settings.samples, &mut *noise)?)?;
     let by_kernels = by_kernels(&kernels, &points.measured)?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(AutoencoderFound { likelihoods, log_p: last, by_kernels, hits, seconds })
@@ -153,21 +154,21 @@ pub(super) fn partitions(
     model: &EnergyModel,
 ) -> Result<(Partitions, Pictures)> {
     let device = vae.device();
-    let mut noise = seed.child("partition").host_noise();
+    let mut noise = noise::of_device(seed.child("partition"), &device);
     let sampled = monte_carlo(model.frozen(), settings.partition_samples, ROWS, |n| {
-        draw(vae, n, &mut noise)
+        draw(vae, n, &mut *noise)
     })?;
-    let mut noise = seed.child("grid").host_noise();
-    let around = draw(vae, settings.samples, &mut noise)?;
+    let mut noise = noise::of_device(seed.child("grid"), &device);
+    let around = draw(vae, settings.samples, &mut *noise)?;
     let margin = 6.0 * settings.grid_step.max(0.1);
     let grid = Grid::around(&around, margin, settings.grid_step)?;
-    let kernels = vae.kernels(settings.kernels, &mut noise)?;
+    let kernels = vae.kernels(settings.kernels, &mut *noise)?;
     let at_nodes = grid.energies(model.frozen(), DType::F32, &device)?;
     let by_kernels = grid.partition(&kernels.density(&grid), &at_nodes)?;
     let coarse = Grid::around(&around, margin, 2.0 * settings.grid_step)?;
     let nodes = coarse.points()?.to_dtype(DType::F32)?.to_device(&device)?;
     let density: Vec<f64> =
-        log_p(vae, &nodes, NODE_DRAWS, &mut noise)?.into_iter().map(f64::exp).collect();
+        log_p(vae, &nodes, NODE_DRAWS, &mut *noise)?.into_iter().map(f64::exp).collect();
     let at_nodes = coarse.energies(model.frozen(), DType::F32, &device)?;
     let by_posterior = coarse.partition(&density, &at_nodes)?;
     let n = sampled.samples as f64;

@@ -204,6 +204,7 @@ fn table(
     let align = |at: usize| if at == 0 { Align::Left } else { Align::Right };
     let mut table = Table::new(names.iter().enumerate().map(|(at, name)| (*name, align(at))));
     for (name, _, x) in all {
+        let x = x.to_device(&Device::Cpu)?;
         let seen =
             cells(run, judge, x.dims()[0], |block| bytes(&x.narrow(0, block[0], block.len())?))?;
         let theirs = published(name);

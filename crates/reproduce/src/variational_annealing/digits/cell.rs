@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use candle_core::{Device, Tensor};
-use chains_core::{Seed, train::Observer};
+use chains_core::{Seed, noise, train::Observer};
 use datasets::{ImageSet, Mnist, Shuffle};
 use serde::{Deserialize, Serialize};
 use variational_annealing::{
@@ -131,10 +131,10 @@ impl GanCell {
         let seed = Seed::new(self.seed).child("mnist-gan");
         let model = GanModel::new(self.networks.clone(), seed.child("model"), device)?;
         let (looks, seconds) = self.train(&model, shared, seed, ticker)?;
-        let mut noise = seed.child("samples").host_noise();
+        let mut noise = noise::of_device(seed.child("samples"), device);
         let mut drawn = Vec::new();
         for block in blocks(self.samples, BLOCK) {
-            drawn.push(quantise(&model.sample(block.len(), &mut noise)?)?);
+            drawn.push(quantise(&model.sample(block.len(), &mut *noise)?)?);
         }
         let drawn = Tensor::cat(&drawn, 0)?;
         // Nobody listens in a cell.
@@ -156,7 +156,7 @@ impl GanCell {
         let (n, order) = (shared.train.len(), seed.child("order"));
         let mut batches =
             Shuffle { n, batch_size, seed: order, drop_last: true }.batches().map_err(usage)?;
-        let mut noise = seed.child("noise").host_noise();
+        let mut noise = noise::of_device(seed.child("noise"), model.store().device());
         let (mut looks, mut sums) = (Vec::new(), [0.0; 3]);
         let started = Instant::now();
         for iteration in 1..=self.iterations {
@@ -164,7 +164,7 @@ impl GanCell {
             let [c, h, w] = self.networks.discriminator.event;
             let x = shared.train.symmetric(indices).map_err(usage)?;
             let x = x.reshape((batch_size, c, h, w))?.to_device(model.store().device())?;
-            let terms = update(model, &mut state, &self.train, &x, &mut noise)?;
+            let terms = update(model, &mut state, &self.train, &x, &mut *noise)?;
             let found = [terms.critic, terms.generator, terms.denoiser];
             sums.iter_mut().zip(found).for_each(|(sum, value)| *sum += value / LOOK as f64);
             if iteration.is_multiple_of(LOOK) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, mem, path::Path};
 
 use candle_core::Tensor;
-use chains_core::{ParamStore, Seed, optim::Adam, train::Observer};
+use chains_core::{ParamStore, Seed, noise, optim::Adam, train::Observer};
 use datasets::{ImageSet, permutation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::settings::PhotographSettings;
 use crate::{
     data::usage,
     error::{Error, Result},
-    training::{EpochEnd, Followed, Learner, UpdateAt},
+    training::{EpochEnd, Followed, Learner, Sums, UpdateAt, mean_of},
 };
 
 /// What is followed: means over some iterations.
@@ -47,8 +47,7 @@ fn values(terms: &Terms) -> [f64; NAMES.len()] {
 impl Point {
     /// The mean of a term.
     pub(super) fn mean(&self, name: &str) -> f64 {
-        let at = NAMES.iter().position(|known| *known == name);
-        at.and_then(|at| self.means.get(at)).copied().unwrap_or(f64::NAN)
+        mean_of(&NAMES, &self.means, name)
     }
 }
 
@@ -71,8 +70,8 @@ struct Carried {
     steps: [u64; 2],
     iteration: usize,
     /// Sums of the terms of the stretch that runs.
-    sums: Vec<f64>,
-    count: usize,
+    #[serde(flatten)]
+    sums: Sums,
 }
 
 /// Three networks in training.
@@ -83,8 +82,7 @@ pub(super) struct Game<'a> {
     model: GanModel,
     /// Its optimiser of the critic is a stand-in: the loop has the real one.
     state: TrainState,
-    sums: Vec<f64>,
-    count: usize,
+    sums: Sums,
     /// An epoch with its order.
     order: (usize, Vec<usize>),
 }
@@ -99,8 +97,8 @@ impl<'a> Game<'a> {
         let model = GanModel::new(settings.networks.clone(), seed.child("model"), device)?;
         let state = TrainState::new(&settings.training);
         let order = (0, permutation(images.len(), seed.child("images").indexed(0)));
-        let sums = vec![0.0; NAMES.len()];
-        Ok(Self { images, settings, seed, model, state, sums, count: 0, order })
+        let sums = Sums::default();
+        Ok(Self { images, settings, seed, model, state, sums, order })
     }
 
     /// The images of an iteration, every one once in an epoch; `(rows, c, h, w)`.
@@ -128,21 +126,21 @@ impl Learner for Game<'_> {
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
         let x = self.batch(at.update)?;
-        let mut noise = self.seed.child("noise").indexed(at.update as u64).host_noise();
+        let seed = self.seed.child("noise").indexed(at.update as u64);
+        let mut noise = noise::of_device(seed, self.model.store().device());
         mem::swap(adam, &mut self.state.critic);
         let config = &self.settings.training;
-        let found = update(&self.model, &mut self.state, config, &x, &mut noise);
+        let found = update(&self.model, &mut self.state, config, &x, &mut *noise);
         mem::swap(adam, &mut self.state.critic);
         let terms = found?;
-        self.sums.iter_mut().zip(values(&terms)).for_each(|(sum, value)| *sum += value);
-        self.count += 1;
+        self.sums.push(&values(&terms));
         Ok(terms.critic)
     }
 
     fn carried(&self) -> Result<Value> {
         let steps = [self.state.generator.steps(), self.state.denoiser.steps()];
         let (iteration, sums) = (self.state.iteration, self.sums.clone());
-        let carried = Carried { steps, iteration, sums, count: self.count };
+        let carried = Carried { steps, iteration, sums };
         serde_json::to_value(carried).map_err(|error| Error::Usage(format!("game: {error}")))
     }
 
@@ -154,18 +152,16 @@ impl Learner for Game<'_> {
     fn restore(&mut self, carried: Value, tensors: BTreeMap<String, Tensor>) -> Result<()> {
         let found: Carried = serde_json::from_value(carried)
             .map_err(|error| Error::Usage(format!("state of the game: {error}")))?;
-        let Carried { steps: [generator, denoiser], iteration, sums, count } = found;
+        let Carried { steps: [generator, denoiser], iteration, sums } = found;
         let from = (&tensors, [0, generator, denoiser]);
         let config = &self.settings.training;
         self.state = TrainState::restore(config, from, iteration, self.model.store())?;
-        (self.sums, self.count) = (sums, count);
+        self.sums = sums;
         Ok(())
     }
 
     fn end_epoch(&mut self, at: &EpochEnd<'_, Point>) -> Result<Option<Point>> {
-        let n = self.count.max(1) as f64;
-        let means = self.sums.iter().map(|sum| sum / n).collect();
-        (self.sums, self.count) = (vec![0.0; NAMES.len()], 0);
+        let means = self.sums.means();
         Ok(Some(Point { epoch: at.epoch, loss: at.loss, means }))
     }
 

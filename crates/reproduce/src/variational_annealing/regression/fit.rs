@@ -8,6 +8,7 @@ use chains_core::{
     chain::{Kernel, StepSchedule, chain},
     host,
     mcmc::{Adapted, Hmc, StepSizeRule},
+    noise,
 };
 use datasets::Table;
 use serde::{Deserialize, Serialize};
@@ -147,16 +148,16 @@ impl Job<'_> {
         let networks = self.settings.networks(posterior.dim());
         let model = Ugan::new(&networks, self.seed.child("model"), self.device)?;
         let mut state = TrainState::new(&model, &training)?;
-        let mut noise = self.seed.child("ugan").host_noise();
+        let mut noise = noise::of_device(self.seed.child("ugan"), self.device);
         while !state.finished(&training) {
             let target = (posterior as &dyn Target, None);
-            let terms = update(&model, &mut state, &training, target, &mut noise)?;
+            let terms = update(&model, &mut state, &training, target, &mut *noise)?;
             if state.iteration.is_multiple_of(TICK) {
                 ticker.at(state.iteration, &[("objective", terms.objective)]);
             }
         }
         let n = self.settings.samples;
-        let draw = || model.generator().sample(None, n, &mut noise);
+        let draw = || model.generator().sample(None, n, &mut *noise);
         let theta = state.averaged(&model, draw)?;
         self.outcome(&theta, started)
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use chains_core::{
-    HostNoise, Noise, Seed, density::Sample, host, schedule::LearningRate, train::Event,
+    HostNoise, Noise, Seed, density::Sample, host, noise, schedule::LearningRate, train::Event,
 };
 use datasets::toys::Banana;
 use eval_metrics::{Bandwidth, MmdOptions, mmd};
@@ -62,17 +62,19 @@ fn run(run: &mut Run<'_>) -> Result<()> {
     let settings = ScoreSettings::resolve(run.request)?;
     let seed = run.request.stream().child("scores");
     describe(run, &settings);
-    let model = train(run, &settings, seed)?;
+    let device = run.request.device.clone();
+    let model = train(run, &settings, seed, &device)?;
     let n = settings.chains;
     let exact = |stream: &str| smoothed(n, settings.sigma, &mut seed.child(stream).host_noise());
     let reference = exact("reference")?;
     let scale = 1.0 / settings.sigma.powi(4);
     let chains = |score: &dyn Fn(&Tensor) -> Result<Tensor, chains_core::Error>| {
-        let mut noise = seed.child("chains").host_noise();
-        let start = (noise.normal(&(n, 2).into(), DType::F32, &Device::Cpu)? * 2.0)?;
+        let mut noise = noise::of_device(seed.child("chains"), &device);
+        let start = (noise.normal(&(n, 2).into(), DType::F32, &device)? * 2.0)?;
         let (step_size, steps) = (settings.step_size, settings.steps);
         let config = LangevinConfig { step_size, steps, annealing: Annealing::none() };
-        Ok::<_, crate::error::Error>(langevin(score, &config, &start, &mut noise)?)
+        let ends = langevin(score, &config, &start, &mut *noise)?;
+        Ok::<_, crate::error::Error>(ends.to_device(&Device::Cpu)?)
     };
     let clouds = [
         Cloud { name: "exact smoothed density", id: "exact", points: exact("floor")? },
@@ -116,18 +118,24 @@ fn smoothed(n: usize, sigma: f64, noise: &mut HostNoise) -> Result<Tensor> {
     Ok((x + (draw * sigma)?)?)
 }
 
-fn train(run: &mut Run<'_>, settings: &ScoreSettings, seed: Seed) -> Result<ScoreModel> {
+fn train(
+    run: &mut Run<'_>,
+    settings: &ScoreSettings,
+    seed: Seed,
+    device: &Device,
+) -> Result<ScoreModel> {
     let config = DenoiserConfig::plane(settings.hidden.clone());
-    let mut model = ScoreModel::new(&config, settings.sigma, seed.child("model"), &Device::Cpu)?;
-    let (mut data, mut noise) = (seed.child("data").host_noise(), seed.child("noise").host_noise());
+    let mut model = ScoreModel::new(&config, settings.sigma, seed.child("model"), device)?;
+    let mut data = seed.child("data").host_noise();
+    let mut noise = noise::of_device(seed.child("noise"), device);
     let rate = LearningRate::Cosine { value: settings.rate, last: 0.01 * settings.rate, warmup: 0 };
     let (updates, started) = (settings.updates, Instant::now());
     let observer = run.observer()?;
     observer.observe(&Event::Started { stage: "denoiser", step: 0, total: Some(updates) })?;
     let mut loss = 0.0;
     for update in 0..updates {
-        let x = Banana::default().sample(settings.batch_size, &mut data)?;
-        loss = model.update(&x, rate.at(update, updates), &mut noise)?;
+        let x = Banana::default().sample(settings.batch_size, &mut data)?.to_device(device)?;
+        loss = model.update(&x, rate.at(update, updates), &mut *noise)?;
         if (update + 1).is_multiple_of(TICK) {
             observer.observe(&Event::Scalars { step: update + 1, values: &[("loss", loss)] })?;
         }

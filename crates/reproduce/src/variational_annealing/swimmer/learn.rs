@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use candle_core::{Device, Tensor};
 use chains_core::{
-    Seed,
+    Seed, noise,
     train::{Loaded, Parts, StateDir},
 };
 use serde::{Deserialize, Serialize};
@@ -233,7 +233,9 @@ impl<'a> Session<'a> {
             let size = self.fit.learning.batch_size;
             let batch = self.pool.sample(size, &mut stream("batch"), self.device)?;
             let lambda = self.fit.annealing.lambda(step, steps)?;
-            let terms = self.learner.update(&batch, lambda, &mut stream("update"))?;
+            let mut noise =
+                noise::of_device(seed.child("update").indexed(step as u64), self.device);
+            let terms = self.learner.update(&batch, lambda, &mut *noise)?;
             self.add(&terms);
         }
         self.place.step[0] += 1;

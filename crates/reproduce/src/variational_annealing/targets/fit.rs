@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use chains_core::{Seed, density::Sample, host};
+use chains_core::{Seed, density::Sample, host, noise};
 use eval_metrics::{Bandwidth, MmdOptions, SteinKernel, ksd, mmd};
 use serde::{Deserialize, Serialize};
 use variational_annealing::ugan::{
@@ -92,7 +92,7 @@ impl Fit {
         let target = &*energy;
         let model = Ugan::new(&self.networks, seed.child("model"), device)?;
         let mut state = TrainState::new(&model, &self.training)?;
-        let mut noise = seed.child("train").host_noise();
+        let mut noise = noise::of_device(seed.child("train"), device);
         let exact = self.plane.sample(self.samples, &mut seed.child("exact").host_noise())?;
         let first = self.training.annealing.beta(0, self.training.updates)?;
         let mut looks = vec![self.look(&model, &state, &exact, first)?];
@@ -100,7 +100,7 @@ impl Fit {
         while !state.finished(&self.training) {
             let started = Instant::now();
             let goal = (&target as &dyn Target, None);
-            let terms = update(&model, &mut state, &self.training, goal, &mut noise)?;
+            let terms = update(&model, &mut state, &self.training, goal, &mut *noise)?;
             seconds += started.elapsed().as_secs_f64();
             if state.iteration.is_multiple_of(TICK) {
                 ticker.at(state.iteration, &[("objective", terms.objective)]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use chains_core::{Noise, Seed, host, nn::BatchNormMoments};
+use chains_core::{Noise, Seed, host, nn::BatchNormMoments, noise};
 use datasets::Shuffle;
 use serde::{Deserialize, Serialize};
 use vera::{
@@ -172,16 +172,16 @@ impl Training {
             drop_last: true,
         };
         let mut batches = shuffle.batches().map_err(usage)?;
-        let [mut dequantise, mut noise] =
-            ["dequantise", "noise"].map(|name| seed.child(name).host_noise());
+        let mut dequantise = seed.child("dequantise").host_noise();
+        let mut noise = noise::of_device(seed.child("noise"), device);
         for index in 0..settings.updates {
             let x = data.logits(&data.train, batches.next_batch(), &mut dequantise, device)?;
-            let terms = update(&model, &mut state, &train, (&x, Labels::None), &mut noise)?;
+            let terms = update(&model, &mut state, &train, (&x, Labels::None), &mut *noise)?;
             if index % 100 == 0 {
                 ticker.at(index, &[("effective_samples", terms.effective_samples)]);
             }
         }
-        self.weigh(&model, &mut noise)
+        self.weigh(&model, &mut *noise)
     }
 
     fn weigh(&self, model: &VeraModel, noise: &mut dyn Noise) -> Result<Weighed> {

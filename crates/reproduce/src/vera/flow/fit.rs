@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use candle_core::{Device, Tensor};
-use chains_core::{Noise, Seed, density::Sample, nn::BatchNormMoments, ops};
+use chains_core::{Noise, Seed, density::Sample, nn::BatchNormMoments, noise, ops};
 use datasets::{ImageSet, Shuffle};
 use serde::{Deserialize, Serialize};
 use vera::{EnergyNetwork, GeneratorNetwork, ModelConfig, VeraModel};
@@ -118,15 +118,15 @@ impl Fit {
         let (n, batch_size) = (data.train.len(), self.batch_size);
         let shuffle = Shuffle { n, batch_size, seed: seed.child("shuffle"), drop_last: true };
         let mut batches = shuffle.batches().map_err(usage)?;
-        let [mut dequantise, mut noise] =
-            ["dequantise", "noise"].map(|name| seed.child(name).host_noise());
+        let mut dequantise = seed.child("dequantise").host_noise();
+        let mut noise = noise::of_device(seed.child("noise"), device);
         let every = (self.updates / self.looks.max(1)).max(1);
         let mut looks = vec![look(&model, 0, &held)?];
         let (mut diverged, mut seconds, mut updates) = (None, 0.0, 0);
         for update in 1..=self.updates {
             let started = Instant::now();
             let x = data.logits(&data.train, batches.next_batch(), &mut dequantise, device)?;
-            match step(&x, &mut noise) {
+            match step(&x, &mut *noise) {
                 Ok(loss) if update.is_multiple_of(TICK) => ticker.at(update, &[("loss", loss)]),
                 Ok(_) => {}
                 Err(chains_core::Error::NonFinite { .. }) => {
@@ -150,7 +150,7 @@ impl Fit {
             flow_samples: Vec::new(),
             generator_samples: None,
         };
-        self.finish(&model, fitted, &mut noise)
+        self.finish(&model, fitted, &mut *noise)
     }
 
     fn finish(

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use chains_core::Seed;
+use chains_core::{Seed, noise};
 use datasets::{Cursor, ImageSet, Shuffle};
 use serde::{Deserialize, Serialize};
 use vera::{EnergyConfig, GeneratorConfig, ModelConfig, VeraModel, config::Output};
@@ -92,11 +92,11 @@ impl Fit {
         };
         let mut batches = shuffle.resume(Cursor::default()).map_err(usage)?;
         let mut step = self.method.begin(&model, seed.child("method"))?;
-        let mut noise = seed.child("noise").host_noise();
+        let mut noise = noise::of_device(seed.child("noise"), device);
         for update in 1..=self.updates {
             let [x, y] = batch(set, batches.next_batch(), device)?;
             let started = Instant::now();
-            match step(&x, &y, &mut noise) {
+            match step(&x, &y, &mut *noise) {
                 Ok(loss) => outcome.loss = loss,
                 Err(chains_core::Error::NonFinite { .. }) => {
                     outcome.diverged = Some(update);

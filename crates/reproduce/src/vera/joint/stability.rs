@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use chains_core::{Seed, nn::BatchNormMoments, schedule::MultiStep};
+use chains_core::{Seed, nn::BatchNormMoments, noise, schedule::MultiStep};
 use datasets::ImageSet;
 use serde::{Deserialize, Serialize};
 use vera::{
@@ -187,15 +187,17 @@ fn milliseconds(
     let (device, seed) = (&run.request.device, run.request.stream().child("timed"));
     let model = VeraModel::new(settings.model(), seed.child("model"), device)?;
     let mut step = method.begin(&model, seed.child("method"))?;
-    let mut noise = seed.child("noise").host_noise();
+    let mut noise = noise::of_device(seed.child("noise"), device);
     let indices: Vec<usize> = (0..settings.batch_size).collect();
     let [x, y] = batch(set, &indices, device)?;
     let mut times = Vec::with_capacity(settings.timed);
     // The first makes the optimisers' moments.
-    step(&x, &y, &mut noise)?;
+    step(&x, &y, &mut *noise)?;
+    device.synchronize()?;
     for _ in 0..settings.timed {
         let started = Instant::now();
-        step(&x, &y, &mut noise)?;
+        step(&x, &y, &mut *noise)?;
+        device.synchronize()?;
         times.push(1e3 * started.elapsed().as_secs_f64());
     }
     Ok(median(times))
@@ -246,15 +248,17 @@ fn ratio(settings: &StabilitySettings, set: &ImageSet, run: &Run<'_>) -> Result<
     let model = VeraModel::new(settings.model(), Seed::new(0), device)?;
     let indices: Vec<usize> = (0..settings.batch_size).collect();
     let [x, _] = batch(set, &indices, device)?;
-    let mut noise = Seed::new(1).host_noise();
+    let mut noise = noise::of_device(Seed::new(1), device);
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..settings.timed {
         let started = Instant::now();
         model.energy().logits(&x, &[])?;
+        device.synchronize()?;
         times[0].push(started.elapsed().as_secs_f64());
         let started = Instant::now();
         let moments = BatchNormMoments::batch();
-        model.generator().draw(settings.batch_size, moments, &mut noise)?;
+        model.generator().draw(settings.batch_size, moments, &mut *noise)?;
+        device.synchronize()?;
         times[1].push(started.elapsed().as_secs_f64());
     }
     let [energy, generator] = times.map(median);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use chains_core::{Noise, Seed, nn::BatchNormMoments};
+use chains_core::{Noise, Seed, nn::BatchNormMoments, noise};
 use datasets::toys::toy;
 use serde::{Deserialize, Serialize};
 use vera::{EnergyNetwork, ModelConfig, VeraModel};
@@ -97,13 +97,13 @@ impl Fit {
         let model = VeraModel::new(self.model.clone(), seed.child("model"), device)?;
         let mut step = self.method.begin(&model, seed.child("method"))?;
         let mut data = seed.child("data").host_noise();
-        let mut noise = seed.child("noise").host_noise();
+        let mut noise = noise::of_device(seed.child("noise"), device);
         let every = (self.updates / self.looks.max(1)).max(1);
         let (mut looks, mut diverged, mut seconds) = (Vec::new(), None, 0.0);
         for update in 1..=self.updates {
             let started = Instant::now();
             let x = source.sample(self.batch_size, &mut data)?.to_device(device)?;
-            match step(&x, &mut noise) {
+            match step(&x, &mut *noise) {
                 Ok(loss) => {
                     if update.is_multiple_of(TICK) {
                         ticker.at(update, &[("loss", loss)]);
@@ -121,7 +121,7 @@ impl Fit {
             }
         }
         drop(step);
-        self.finish(&model, &test, (looks, diverged, seconds), &mut noise)
+        self.finish(&model, &test, (looks, diverged, seconds), &mut *noise)
     }
 
     /// Mean log density of points.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use chains_core::{Noise, Seed, schedule::MultiStep};
+use chains_core::{Seed, noise, schedule::MultiStep};
 use serde::{Deserialize, Serialize};
 use vera::{
     EnergyConfig, Entropy, GeneratorConfig, Labels, ModelConfig, TrainConfig, TrainState,
@@ -110,13 +110,14 @@ impl Training {
         );
         let model = VeraModel::new(config, seed.child("model"), device)?;
         let mut state = TrainState::new(&self.train);
-        let [mut data, mut noise] = ["data", "noise"].map(|name| seed.child(name).host_noise());
+        let [mut data, mut noise] =
+            ["data", "noise"].map(|name| noise::of_device(seed.child(name), device));
         let (started, from) = (Instant::now(), self.updates - self.updates / 3);
         let mut sum = 0.0;
         for index in 0..self.updates {
             let x = data.normal(&(self.train.batch_size, 1).into(), DType::F32, device)?;
             let batch = (&x, Labels::None);
-            let terms = update(&model, &mut state, &self.train, batch, &mut noise)?;
+            let terms = update(&model, &mut state, &self.train, batch, &mut *noise)?;
             if index >= from {
                 sum += precision(&model)?;
             }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use candle_core::{D, Device};
-use chains_core::Seed;
+use chains_core::{Seed, noise};
 use datasets::{Batches, Shuffle, Table, legacy};
 use serde::{Deserialize, Serialize};
 use vera::{EnergyNetwork, ModelConfig, VeraModel};
@@ -104,7 +104,7 @@ impl Fit {
         let model = VeraModel::new(self.model.clone(), seed.child("model"), device)?;
         let mut step = self.method.begin(&model, seed.child("method"))?;
         let mut source = Source::new(self, &parts.train, device, seed.child("data"))?;
-        let mut noise = seed.child("noise").host_noise();
+        let mut noise = noise::of_device(seed.child("noise"), device);
         let every = (self.updates / self.looks.max(1)).max(1);
         let mut fitted = Fitted {
             looks: Vec::new(),
@@ -116,7 +116,7 @@ impl Fit {
         for update in 1..=self.updates {
             let started = Instant::now();
             let batch = source.next()?;
-            match step(&batch, &mut noise) {
+            match step(&batch, &mut *noise) {
                 Ok(loss) if update.is_multiple_of(TICK) => ticker.at(update, &[("loss", loss)]),
                 Ok(_) => {}
                 Err(chains_core::Error::NonFinite { .. }) => {

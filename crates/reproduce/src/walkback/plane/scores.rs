@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use chains_core::{
     Seed,
     chain::{PathSummary, Step, TransitionOperator},
+    noise,
     train::{Event, Observer},
 };
 use ndarray::{Array2, s};
@@ -166,10 +167,10 @@ pub(in crate::walkback) fn frozen_bound(
     let start = model.start()?;
     let heating = model.heating(0);
     let chain = WalkbackChain { heat: &heat, cool: &cool, start: &start, heating };
-    let (mut noise, total) = (seed.host_noise(), 1000);
+    let (mut noise, total) = (noise::of_device(seed, model.device()), 1000);
     observer.observe(&Event::Started { stage: "bound", step: 0, total: Some(total) })?;
     let options = EstimateOptions::new(chains);
-    let found = estimate(&chain, x, &options, &mut noise, &mut |share| {
+    let found = estimate(&chain, x, &options, &mut *noise, &mut |share| {
         let step = (share * total as f64) as usize;
         observer.observe(&Event::Scalars { step, values: &[] })
     })?;
@@ -201,7 +202,8 @@ pub(in crate::walkback) fn bound_metrics(run: &mut Run<'_>, found: &PathSummary,
 /// Of the chains, or if an end is no longer finite.
 pub(in crate::walkback) fn walk_gap(model: &WalkbackModel, x: &Tensor, seed: Seed) -> Result<f64> {
     let mut noise = seed.child("gap").host_noise();
-    let end = heat(model, x, Statistics::Heating, &mut noise, |_, _| Ok(()))?.position;
+    let x = x.to_device(model.device())?;
+    let end = heat(model, &x, Statistics::Heating, &mut noise, |_, _| Ok(()))?.position;
     let start = model.start()?.sample(x.dims()[0], &mut noise)?;
     let (start, end) = (rows(&start)?, rows(&end)?);
     Ok(score(eval_metrics::energy_distance(start.view(), end.view()))?.value)

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use chains_core::{
     Seed,
     chain::{LogWeights, PathBlocks, PathSummary},
+    noise,
     train::{Event, Observer},
 };
 use eval_metrics::{log_grid, parzen, select_bandwidth};
@@ -43,8 +44,8 @@ pub(crate) fn frozen_estimate(
     with_chain(model, |chain| {
         let total = 1000;
         observer.observe(&Event::Started { stage: "likelihood", step: 0, total: Some(total) })?;
-        let mut noise = seed.host_noise();
-        let found = estimate(chain, x, options, &mut noise, &mut |share| {
+        let mut noise = noise::of_device(seed, model.device());
+        let found = estimate(chain, x, options, &mut *noise, &mut |share| {
             let step = (share * total as f64) as usize;
             observer.observe(&Event::Scalars { step, values: &[] })
         })?;
@@ -195,8 +196,8 @@ fn isotropic_variance(
     let chains = settings.is_chains.last().map_or(1, |k| SEARCH_CHAINS.min(*k));
     let blocks = PathBlocks { chains, rows: ROWS };
     with_chain(model, |chain| {
-        let mut noise = seed.child("isotropic").host_noise();
-        let paths = IsotropicPaths::run(chain, &x, blocks, &mut noise, &mut |_| Ok(()))?;
+        let mut noise = noise::of_device(seed.child("isotropic"), model.device());
+        let paths = IsotropicPaths::run(chain, &x, blocks, &mut *noise, &mut |_| Ok(()))?;
         Ok(paths.best_sampling_variance()?)
     })
 }
