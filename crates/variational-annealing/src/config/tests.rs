@@ -25,6 +25,7 @@ fn presets_are_those_of_the_supplement_and_released_code() {
             batch_size: 64,
             iterations: 150_000,
             learning_rate: 1e-4,
+            critic_rate: 1e-4,
             adam: AdamConfig { beta1: 0.5, beta2: 0.9, eps: 1e-8 },
         };
         assert_eq!(config, want);
@@ -33,7 +34,8 @@ fn presets_are_those_of_the_supplement_and_released_code() {
         assert_eq!(config.order == Order::GeneratorFirst, first);
         let digits = TrainConfig::mnist(objective);
         assert_eq!((digits.iterations, digits.batch_size), (3000, 64));
-        assert!((digits.learning_rate - 2e-4).abs() < 1e-12);
+        let rate = if objective == Objective::WGanGp { 2e-4 } else { 1e-3 };
+        assert_eq!([digits.learning_rate, digits.critic_rate], [rate, 1e-3]);
     }
     assert_eq!(GanConfig::cifar10().denoiser.hidden, vec![2048; 9]);
     assert_eq!(GanConfig::cifar10_table().denoiser.hidden, vec![2048; 6]);
@@ -87,6 +89,7 @@ fn values_out_of_range_are_named() {
             "critic_steps",
         ),
         (TrainConfig { learning_rate: -1.0, ..fine.clone() }, "learning_rate"),
+        (TrainConfig { critic_rate: 0.0, ..fine.clone() }, "critic_rate"),
         (TrainConfig { schedule: Schedule::zigzag(1.0, 0), ..fine.clone() }, "schedule"),
     ] {
         let message = bad.validate().unwrap_err().to_string();

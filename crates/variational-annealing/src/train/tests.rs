@@ -36,7 +36,13 @@ fn model(objective: Objective) -> GanModel {
 /// Annealed from the first iteration on.
 fn train(objective: Objective, term: AnnealTerm) -> TrainConfig {
     let config = TrainConfig::cifar10(objective).annealed(term, Schedule::constant(5.0));
-    TrainConfig { denoiser_warm_up: 0, learning_rate: 1e-3, iterations: 100, ..config }
+    TrainConfig {
+        denoiser_warm_up: 0,
+        learning_rate: 1e-3,
+        critic_rate: 1e-3,
+        iterations: 100,
+        ..config
+    }
 }
 
 fn images(rows: usize) -> Tensor {
@@ -96,6 +102,24 @@ fn gradients(grads: &GradStore, model: &GanModel, root: &str) -> Vec<(String, Ve
         }
     }
     found
+}
+
+#[test]
+fn the_critic_has_a_rate_of_its_own() {
+    let (model, x) = (model(Objective::Jsd), images(6));
+    let config = TrainConfig { critic_rate: 4e-3, ..train(Objective::Jsd, AnnealTerm::Score) };
+    let before = [DISCRIMINATOR, GENERATOR, DENOISER].map(|root| all(&model, root));
+    update(&model, &mut TrainState::new(&config), &config, &x, &mut noise()).unwrap();
+    for (before, (root, rate)) in
+        before.iter().zip([(DISCRIMINATOR, 4e-3), (GENERATOR, 1e-3), (DENOISER, 1e-3)])
+    {
+        let after = all(&model, root);
+        let pairs = before.iter().zip(&after).filter(|((name, _), _)| name.ends_with(".weight"));
+        let moved = pairs.flat_map(|((_, a), (_, b))| a.iter().zip(b).map(|(a, b)| (a - b).abs()));
+        let most = moved.fold(0.0, f32::max);
+        // A first step of Adam is as long as its rate, whatever the gradient.
+        assert!((f64::from(most) - rate).abs() < 0.01 * rate, "{root}: {most}");
+    }
 }
 
 #[test]

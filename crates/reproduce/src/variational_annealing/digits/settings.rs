@@ -27,8 +27,10 @@ pub(super) struct GridSettings {
     pub(super) iterations: usize,
     /// Images in a step.
     pub(super) batch_size: usize,
-    /// Rate of all optimisers.
-    pub(super) learning_rate: f64,
+    /// Rates of generator and critic, of both divergences; the denoiser has the generator's.
+    pub(super) rates: [f64; 2],
+    /// The same of the Wasserstein distance.
+    pub(super) wasserstein_rates: [f64; 2],
     /// Iterations without a weight at the beginning.
     pub(super) denoiser_warm_up: usize,
     /// Samples that are scored, and test digits that they are compared with.
@@ -39,6 +41,9 @@ pub(super) struct GridSettings {
 
 /// Names of the columns.
 pub(super) const TERMS: [&str; 6] = ["none", "dfm", "linear+1", "linear-1", "sine", "zigzag"];
+
+/// Columns of a run of minutes.
+const ALONE: [&str; 2] = ["none", "linear-1"];
 
 /// Columns by request only: the released script's gradient, and scores of residuals.
 pub(super) const OTHERS: [&str; 2] = ["reference-compat-1", "residual-1"];
@@ -78,21 +83,27 @@ impl GridSettings {
     pub(super) fn resolve(request: &Request) -> Result<Self> {
         let scale = request.scale;
         let names = TERMS.map(str::to_owned).to_vec();
+        let few = ALONE.map(str::to_owned).to_vec();
+        let rates = |objective| {
+            let TrainConfig { learning_rate, critic_rate, .. } = TrainConfig::mnist(objective);
+            [learning_rate, critic_rate]
+        };
         let settings: Self = request.settings(&Self {
             objectives: match scale.pick(false, true, true) {
                 true => vec![Objective::Jsd, Objective::Rkl, Objective::WGanGp],
                 false => vec![Objective::Jsd, Objective::WGanGp],
             },
-            terms: scale.pick(names[..3].to_vec(), names.clone(), names),
-            untrained_denoiser: scale.pick(false, true, true),
+            terms: scale.pick(names[..3].to_vec(), few, names),
+            untrained_denoiser: scale.pick(false, false, true),
             seeds: scale.pick(1, 1, 2),
             train_images: scale.pick(200, 9_000, 9_000),
-            iterations: scale.pick(2, 500, 3_000),
+            iterations: scale.pick(2, 3_000, 3_000),
             batch_size: scale.pick(16, 64, 64),
-            learning_rate: 2e-4,
-            denoiser_warm_up: scale.pick(1, 50, 100),
+            rates: rates(Objective::Jsd),
+            wasserstein_rates: rates(Objective::WGanGp),
+            denoiser_warm_up: scale.pick(1, 100, 100),
             samples: scale.pick(20, 1_000, 1_000),
-            shown: scale.pick(10, 40, 100),
+            shown: scale.pick(10, 100, 100),
         })?;
         at_least(&[
             ("seeds", settings.seeds, 1),
@@ -119,10 +130,15 @@ impl GridSettings {
 
     fn train(&self, objective: Objective, (term, schedule): (AnnealTerm, Schedule)) -> TrainConfig {
         let config = TrainConfig::mnist(objective).annealed(term, schedule);
+        let [learning_rate, critic_rate] = match objective {
+            Objective::WGanGp => self.wasserstein_rates,
+            _ => self.rates,
+        };
         TrainConfig {
             iterations: self.iterations,
             batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
+            learning_rate,
+            critic_rate,
             denoiser_warm_up: self.denoiser_warm_up,
             ..config
         }
