@@ -50,10 +50,19 @@ pub fn scalar(x: &Tensor) -> Result<f64> {
 /// # Errors
 /// If one is none.
 pub fn scalars(all: &[&Tensor]) -> Result<Vec<f64>> {
-    let near = all.iter().all(|x| x.device().is_cpu());
-    if near || all.is_empty() {
-        return all.iter().map(|x| scalar(x)).collect();
+    debug_assert!(
+        all.windows(2)
+            .all(|two| two[0].dtype() == two[1].dtype()
+                && two[0].device().same_device(two[1].device())),
+        "scalars of several types or devices"
+    );
+    match all.first() {
+        Some(first) if !first.device().is_cpu() => together(all),
+        _ => all.iter().map(|x| scalar(x)).collect(),
     }
+}
+
+fn together(all: &[&Tensor]) -> Result<Vec<f64>> {
     let detached: Vec<Tensor> = all.iter().map(|x| x.detach()).collect();
     vector(&Tensor::stack(&detached, 0)?)
 }
@@ -113,6 +122,7 @@ mod tests {
         assert_eq!(rows(&y)?, [[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]]);
         assert_eq!(scalar(&y.sum_all()?)?, 42.0);
         assert_eq!(scalars(&[&y.sum_all()?, &y.max_all()?])?, [42.0, 12.0]);
+        assert_eq!(together(&[&y.sum_all()?, &y.max_all()?])?, [42.0, 12.0]);
         assert_eq!(scalars_or_zero([None, Some(&y.max_all()?), None])?, [0.0, 12.0, 0.0]);
         assert!(scalars(&[])?.is_empty() && scalars(&[&y]).is_err());
         assert!(!tensor(&y)?.track_op());

@@ -146,8 +146,8 @@ impl NoiseBuffer {
             if self.chains.len() == self.config.capacity {
                 self.chains.pop_front();
             }
-            // A copy: a view would keep the batch alive.
-            self.chains.push_back(rows.get(row)?.detach().copy()?);
+            // A view would keep the batch alive, and so would a copy of it.
+            self.chains.push_back(rows.get(row)?.detach().force_contiguous()?);
         }
         Ok(())
     }

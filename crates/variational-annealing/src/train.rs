@@ -89,7 +89,7 @@ fn step(
         state.generator.step(store, &grads, rate)?;
     }
     if let Some(grads) = critic {
-        state.critic.step(store, &grads, config.critic_rate)?;
+        state.critic.step(store, &grads, config.critic_rate())?;
     }
     if let (Some(grads), true) = (denoiser, config.train_denoiser) {
         state.denoiser.step(store, &grads, rate)?;

@@ -128,8 +128,8 @@ where
     /// the start.
     ///
     /// # Errors
-    /// As [`Learner::loss`], but at the end of the walk, so that a device is waited for once: updates of
-    /// this walk stay.
+    /// As [`Learner::loss`]; updates made before in this walk stay. An accelerator is waited for once,
+    /// so that the error comes at the end of the walk there and all its updates stay.
     pub fn walk(
         &self,
         adam: &mut Adam,
@@ -146,6 +146,9 @@ where
             let at = self.heating.at(index);
             let after = self.drawing.conditional(&before, at)?.sample(1, noise)?.detach();
             let (loss, grads) = self.unread(config, [&before, &after], at)?;
+            if loss.device().is_cpu() {
+                finite(&loss, adam.steps())?;
+            }
             losses.push((loss.detach(), adam.steps()));
             let sum = match gathered.take() {
                 None => grads,
@@ -175,7 +178,8 @@ where
 /// `x`: `(b, D)`; dequantised, if bounds are to be reported.
 ///
 /// # Errors
-/// [`Error::NonFinite`] if a loss is not a number; the updates of this walk stay.
+/// [`Error::NonFinite`] if a loss is not a number; updates made before in this walk stay, on an
+/// accelerator all of them.
 /// [`Error::Config`] for [`Objective::FullBound`] on an operator without a density.
 pub fn update(
     model: &WalkbackModel,

@@ -65,8 +65,8 @@ impl Ticker {
     }
 }
 
-/// Runs the cells, as many at a time as there are threads (one on an accelerator), each on a single
-/// thread there, and gives their results in order. What an earlier command finished is taken from the disk
+/// Runs the cells, as many at a time as there are threads (one on an accelerator), those of
+/// the processor each on a single thread, and gives their results in order. What an earlier command finished is taken from the disk
 /// with `--resume`; `stage` names the loop in `metrics.jsonl`.
 ///
 /// # Errors

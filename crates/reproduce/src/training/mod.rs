@@ -80,7 +80,8 @@ pub trait Learner {
     /// Makes one update and returns its loss.
     ///
     /// # Errors
-    /// [`chains_core::Error::NonFinite`] if the loss is no number, before anything moves.
+    /// [`chains_core::Error::NonFinite`] if the loss is no number, before anything moves (on an
+    /// accelerator walkback training tells at the end of a walk).
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64>;
 
     /// What an exact resume needs besides parameters and optimiser.

@@ -33,8 +33,8 @@ impl Scores {
         let mut steepness = Vec::new();
         for start in (0..n).step_by(TOGETHER) {
             let x = x.narrow(0, start, TOGETHER.min(n - start))?;
-            // A copy: a view would take the whole set to the device.
-            let x = x.copy()?.to_device(model.store().device())?;
+            // A view would take the whole set to the device.
+            let x = x.force_contiguous()?.to_device(model.store().device())?;
             let logits = std::cell::RefCell::new(None);
             let (f, slope) = value_and_grad(&x, |x| {
                 let found = model.energy().logits(x, &[])?;

@@ -147,8 +147,11 @@ pub fn contrastive_update<N: EnergyNetwork>(
         };
         means = Some([data.detach(), negative.detach()]);
         let mut loss = (data - negative)?;
-        let kernels = network.kernels()?;
-        if config.spectral_weight > 0.0 && !kernels.is_empty() {
+        let kernels = match config.spectral_weight > 0.0 {
+            true => network.kernels()?,
+            false => Vec::new(),
+        };
+        if !kernels.is_empty() {
             // A stream of its own, so that a resume does not shift the noise of the chains.
             let mut noise = Seed::new(0).child("spectral norms").host_noise();
             let total = state.norms.total(&kernels, &mut noise)?;

@@ -52,10 +52,10 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Iterations of the training; 150,000.
     pub iterations: usize,
-    /// Of the optimisers of generator and denoiser; 1e-4.
+    /// Of all three optimisers; 1e-4.
     pub learning_rate: f64,
-    /// Of the critic's optimiser; the same in released code.
-    pub critic_rate: f64,
+    /// Another rate of the critic's optimiser; none in released code.
+    pub critic_rate: Option<f64>,
     /// Of all three optimisers; 0.5, 0.9, 1e-8.
     pub adam: AdamConfig,
 }
@@ -82,7 +82,7 @@ impl TrainConfig {
             batch_size: 64,
             iterations: 150_000,
             learning_rate: 1e-4,
-            critic_rate: 1e-4,
+            critic_rate: None,
             adam: AdamConfig { beta1: 0.5, beta2: 0.9, eps: 1e-8 },
         }
     }
@@ -98,13 +98,18 @@ impl TrainConfig {
     pub fn mnist(objective: Objective) -> Self {
         let learning_rate = if objective == Objective::WGanGp { 2e-4 } else { 1e-3 };
         let iterations = 3_000;
-        Self { iterations, learning_rate, critic_rate: 1e-3, ..Self::cifar10(objective) }
+        Self { iterations, learning_rate, critic_rate: Some(1e-3), ..Self::cifar10(objective) }
     }
 
     /// The same with a term in the generator's loss.
     #[must_use]
     pub fn annealed(self, term: AnnealTerm, schedule: Schedule) -> Self {
         Self { term, schedule, ..self }
+    }
+
+    /// The rate of the critic's optimiser.
+    pub fn critic_rate(&self) -> f64 {
+        self.critic_rate.unwrap_or(self.learning_rate)
     }
 
     /// The weight of iteration `t`: zero while the denoiser warms up, or without a term.
@@ -143,7 +148,7 @@ impl TrainConfig {
         self.schedule.validate()?;
         positive("sigma", self.sigma)?;
         positive("learning_rate", self.learning_rate)?;
-        positive("critic_rate", self.critic_rate)?;
+        positive("critic_rate", self.critic_rate())?;
         if !(self.penalty >= 0.0 && self.penalty.is_finite()) {
             let reason = format!("{} must not be negative", self.penalty);
             return Err(Error::Config { field: "penalty", reason });

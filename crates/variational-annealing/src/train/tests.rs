@@ -36,13 +36,7 @@ fn model(objective: Objective) -> GanModel {
 /// Annealed from the first iteration on.
 fn train(objective: Objective, term: AnnealTerm) -> TrainConfig {
     let config = TrainConfig::cifar10(objective).annealed(term, Schedule::constant(5.0));
-    TrainConfig {
-        denoiser_warm_up: 0,
-        learning_rate: 1e-3,
-        critic_rate: 1e-3,
-        iterations: 100,
-        ..config
-    }
+    TrainConfig { denoiser_warm_up: 0, learning_rate: 1e-3, iterations: 100, ..config }
 }
 
 fn images(rows: usize) -> Tensor {
@@ -107,7 +101,8 @@ fn gradients(grads: &GradStore, model: &GanModel, root: &str) -> Vec<(String, Ve
 #[test]
 fn the_critic_has_a_rate_of_its_own() {
     let (model, x) = (model(Objective::Jsd), images(6));
-    let config = TrainConfig { critic_rate: 4e-3, ..train(Objective::Jsd, AnnealTerm::Score) };
+    let config =
+        TrainConfig { critic_rate: Some(4e-3), ..train(Objective::Jsd, AnnealTerm::Score) };
     let before = [DISCRIMINATOR, GENERATOR, DENOISER].map(|root| all(&model, root));
     update(&model, &mut TrainState::new(&config), &config, &x, &mut noise()).unwrap();
     for (before, (root, rate)) in

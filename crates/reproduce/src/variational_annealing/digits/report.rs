@@ -6,7 +6,7 @@ use variational_annealing::{AnnealTerm, Objective, anneal::SIGN_CONVENTION};
 use super::{
     NETWORK,
     cell::{GanCell, Outcome, Shared, name},
-    settings::{GridSettings, meaning},
+    settings::{GridSettings, TERMS, meaning},
 };
 use crate::{
     error::Result,
@@ -31,11 +31,16 @@ pub(super) fn describe(run: &mut Run<'_>, settings: &GridSettings) {
     }
     let few = if *iterations < FULL {
         format!(
-            " These are {iterations} of the {FULL} iterations of the full size, which `--set iterations={FULL}` \
-             or `--scale paper` runs: differences between columns at this length say little."
+            " These are {iterations} of the {FULL} iterations of the full size: differences between columns at \
+             this length say little."
         )
     } else {
         String::new()
+    };
+    let part = if settings.terms.len() < TERMS.len() || settings.seeds < 2 {
+        " `--scale paper` has every column and two seeds."
+    } else {
+        ""
     };
     let columns: Vec<&str> = settings.terms.iter().map(|name| meaning(name)).collect();
     let columns = columns.join("; ");
@@ -43,7 +48,7 @@ pub(super) fn describe(run: &mut Run<'_>, settings: &GridSettings) {
         "A convolutional critic with a feature of 576 numbers, its denoiser, a generator of 64 latent \
          variables: {train_images} digits, {iterations} iterations of {batch_size} for every cell of the \
          grid, the networks and sizes being ours (the paper's images are CIFAR-10 and faces).{few} Columns: \
-         {columns}. All cells of a seed begin with the same \
+         {columns}.{part} All cells of a seed begin with the same \
          weights and see the same images in the same order. The Wasserstein critic has no batch norm, and \
          its features are standardised for the denoiser."
     ));
@@ -151,9 +156,9 @@ fn pace(run: &mut Run<'_>, settings: &GridSettings, all: &[(&GanCell, &Outcome)]
     });
     let full = spent / iterations.max(1) as f64 * FULL as f64 / 60.0;
     run.paragraph(format!(
-        "At the pace of this run {FULL} iterations of a cell take {full:.1} minutes of a thread on average. \
+        "At the pace of this run {FULL} iterations of a cell take {full:.1} minutes on average, on a processor of one thread. \
          Means over {seeds} seeds, of the distance every seed in brackets. The last column is the time of \
-         a cell on one thread while others run. The term's effect is reported, not judged: its weights \
+         a cell, on a processor while others run. The term's effect is reported, not judged: its weights \
          are within 0.2 % of no annealing in the mathematical sense."
     ));
 }

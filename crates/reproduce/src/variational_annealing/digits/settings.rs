@@ -42,7 +42,7 @@ pub(super) struct GridSettings {
 /// Names of the columns.
 pub(super) const TERMS: [&str; 6] = ["none", "dfm", "linear+1", "linear-1", "sine", "zigzag"];
 
-/// Columns of a run of minutes.
+/// Columns at `quick`.
 const ALONE: [&str; 2] = ["none", "linear-1"];
 
 /// Columns by request only: the released script's gradient, and scores of residuals.
@@ -85,8 +85,8 @@ impl GridSettings {
         let names = TERMS.map(str::to_owned).to_vec();
         let few = ALONE.map(str::to_owned).to_vec();
         let rates = |objective| {
-            let TrainConfig { learning_rate, critic_rate, .. } = TrainConfig::mnist(objective);
-            [learning_rate, critic_rate]
+            let config = TrainConfig::mnist(objective);
+            [config.learning_rate, config.critic_rate()]
         };
         let settings: Self = request.settings(&Self {
             objectives: match scale.pick(false, true, true) {
@@ -138,7 +138,7 @@ impl GridSettings {
             iterations: self.iterations,
             batch_size: self.batch_size,
             learning_rate,
-            critic_rate,
+            critic_rate: Some(critic_rate),
             denoiser_warm_up: self.denoiser_warm_up,
             ..config
         }

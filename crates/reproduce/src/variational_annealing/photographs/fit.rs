@@ -37,7 +37,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
         examples: settings.follow_every * train.batch_size,
         batch_size: train.batch_size,
         epochs: train.iterations / settings.follow_every,
-        learning_rate: LearningRate::Constant { value: train.learning_rate },
+        learning_rate: LearningRate::Constant { value: train.critic_rate() },
         adam: train.adam,
         weight_average: 0.0,
         order: seed.child("places"),

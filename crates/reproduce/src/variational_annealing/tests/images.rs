@@ -39,6 +39,14 @@ fn every_cell_of_the_digits_has_a_sheet_and_scores() {
     assert!(size(&sheets[0].as_ref().unwrap().path()).0 > 280);
     let text = std::fs::read_to_string(run.join("annealing.json")).unwrap();
     assert!(text.contains("positive is colder") && text.contains("lambda_per_sample"));
+    // Two time scales of the Wasserstein critic, one of the divergence.
+    let cells: Vec<(String, serde_json::Value)> = serde_json::from_str(&text).unwrap();
+    for (label, cell) in cells {
+        let train = &cell["train"];
+        let rates = [&train["learning_rate"], &train["critic_rate"]].map(|rate| rate.as_f64());
+        let generator = if label.starts_with("W-GP") { 2e-4 } else { 1e-3 };
+        assert_eq!(rates, [Some(generator), Some(1e-3)], "{label}");
+    }
 }
 
 #[test]
@@ -80,11 +88,14 @@ fn settings_that_cannot_be_run_are_refused_before_anything_is_touched() {
 
 #[test]
 fn the_papers_scale_is_the_papers() {
-    let request = request(Scale::Paper, &[]);
-    let table = (experiment(&PAPER, "cifar10").settings)(&request).unwrap();
+    let table = (experiment(&PAPER, "cifar10").settings)(&request(Scale::Paper, &[])).unwrap();
     assert_eq!(table["training"]["iterations"].to_string(), "150000");
     assert_eq!(table["networks"]["denoiser"]["hidden"].as_array().unwrap().len(), 9);
     assert_eq!(table["train_images"].to_string(), "50000");
-    let table = (experiment(&PAPER, "mnist-gan").settings)(&request).unwrap();
-    assert_eq!(table["iterations"].to_string(), "3000");
+    // Digits have their full length at `quick`, too, in fewer columns.
+    for (scale, columns) in [(Scale::Paper, 6), (Scale::Quick, 2)] {
+        let table = (experiment(&PAPER, "mnist-gan").settings)(&request(scale, &[])).unwrap();
+        assert_eq!(table["iterations"].to_string(), "3000");
+        assert_eq!(table["terms"].as_array().unwrap().len(), columns);
+    }
 }
