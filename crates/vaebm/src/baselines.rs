@@ -12,6 +12,7 @@ use chains_core::{
     autograd::value_and_gradients,
     config::positive,
     density::Energy,
+    host,
     mcmc::ReplayBuffer,
     optim::{Adam, AdamConfig, MomentClip, Regularisation},
 };
@@ -19,7 +20,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     energy::{EnergyNetwork, EnergyPair},
-    sampler::mean,
     train::Contrast,
 };
 
@@ -220,16 +220,19 @@ pub fn update_pixel_energy<N: EnergyNetwork>(
     let frozen = model.frozen().normalised()?;
     let ended = run_pixel_chains(&frozen, &config.chains, &drawn.positions, noise)?;
     let both = Tensor::cat(&[&x.detach(), &ended], 0)?;
-    let mut terms = Contrast::default();
+    let (mut of_data, mut of_negatives) = (None, None);
     let (loss, grads) = value_and_gradients(|| {
         let energy = model.live().normalised()?.energy(&both)?;
         let (data, negatives) = (energy.narrow(0, 0, b)?, energy.narrow(0, b, b)?);
-        let difference = (data.mean_all()? - negatives.mean_all()?)?;
-        (terms.data, terms.negatives) = (mean(&data)?, mean(&negatives)?);
         let squares = (data.sqr()?.mean_all()? + negatives.sqr()?.mean_all()?)?;
+        let (data, negatives) = (data.mean_all()?, negatives.mean_all()?);
+        (of_data, of_negatives) = (Some(data.detach()), Some(negatives.detach()));
+        let difference = (data - negatives)?;
         Ok((difference + (squares * config.magnitude)?)?)
     })?;
-    terms.loss = mean(&loss)?;
+    let [loss, data, negatives] =
+        host::scalars_or_zero([Some(&loss), of_data.as_ref(), of_negatives.as_ref()])?;
+    let terms = Contrast { loss, data, negatives, spectral: 0.0 };
     if !terms.loss.is_finite() {
         return Err(Error::NonFinite { what: "energy loss", step: state.update });
     }

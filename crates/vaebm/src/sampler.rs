@@ -183,11 +183,6 @@ impl<D: NoiseDecoder, E: Energy> Iterator for SampleStream<'_, D, E> {
     }
 }
 
-/// The mean of all elements, on the host.
-pub(crate) fn mean(tensor: &Tensor) -> Result<f64> {
-    host::scalar(&tensor.mean_all()?)
-}
-
 /// Rows in which a position and its energy are finite.
 fn finite_rows(position: &Tensor, energy: &Tensor) -> Result<Tensor> {
     // Zero for a finite number, NaN for any other.

@@ -141,7 +141,7 @@ pub fn update<E: EnergyNetwork, G: GeneratorNetwork>(
     let mut moments = BatchNormMoments::batch();
     if generator_turn {
         // Read with the loss, so that a device is waited for once.
-        let (mut f, mut told) = (None, None);
+        let (mut f, mut effective, mut norm) = (None, None, None);
         // The sample keeps its graph while the energy moves.
         let (loss, grads) = value_and_gradients(|| {
             let drawn = players.live_generator().draw(b, BatchNormMoments::batch(), noise)?;
@@ -160,12 +160,11 @@ pub fn update<E: EnergyNetwork, G: GeneratorNetwork>(
             let estimate = entropy(players, state, config, &fixed, noise)?;
             let c = &estimate.minus_score;
             let norms = c.flatten_from(1)?.sqr()?.sum(1)?.sqrt()?;
-            told = Some([estimate.effective()?, norms.mean_all()?]);
+            (effective, norm) = (Some(estimate.effective()?), Some(norms.mean_all()?));
             Ok((loss - (entropy_surrogate(c, &drawn.x)? * config.entropy_weight)?)?)
         })?;
-        let [effective, norm] = told.as_ref().map_or([None; 2], |both| both.each_ref().map(Some));
-        let [loss, f, effective, norm] =
-            host::scalars_or_zero([Some(&loss), f.as_ref(), effective, norm])?;
+        let all = [Some(&loss), f.as_ref(), effective.as_ref(), norm.as_ref()];
+        let [loss, f, effective, norm] = host::scalars_or_zero(all)?;
         (terms.generator, terms.effective_samples, terms.score_norm) = (f, effective, norm);
         finite(loss, "generator loss", iteration)?;
         let rate = config.generator_rate.at(iteration);

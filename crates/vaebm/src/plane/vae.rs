@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use chains_core::{
     Error, Noise, ParamStore, Result, Seed,
     autograd::value_and_gradients,
-    checkpoint,
+    checkpoint, host,
     nn::{Linear, LinearInit},
     ops,
     optim::Adam,
@@ -15,9 +15,8 @@ use chains_core::{
 use serde::{Deserialize, Serialize};
 
 use super::Kernels;
-use crate::{
-    noise_decoder::{Decoded, Group, JointNoise, NoiseDecoder, NoiseShapes, PixelLaw, PixelRange},
-    sampler::mean,
+use crate::noise_decoder::{
+    Decoded, Group, JointNoise, NoiseDecoder, NoiseShapes, PixelLaw, PixelRange,
 };
 
 /// The name of autoencoders of points in checkpoints.
@@ -300,18 +299,19 @@ pub fn update_plane_weighted(
     x: &Tensor,
     noise: &mut dyn Noise,
 ) -> Result<PlaneTerms> {
-    let mut terms = PlaneTerms::default();
+    let (mut reconstruction, mut divergence) = (None, None);
     let (loss, grads) = value_and_gradients(|| {
-        let [reconstruction, divergence] = model.live.bound_terms(x, noise)?;
-        let (reconstruction, divergence) = (reconstruction.mean_all()?, divergence.mean_all()?);
-        terms.reconstruction = mean(&reconstruction)?;
-        terms.divergence = mean(&divergence)?;
-        Ok((reconstruction + (divergence * kl_weight)?)?)
+        let [far, from_prior] = model.live.bound_terms(x, noise)?;
+        let (far, from_prior) = (far.mean_all()?, from_prior.mean_all()?);
+        (reconstruction, divergence) = (Some(far.detach()), Some(from_prior.detach()));
+        Ok((far + (from_prior * kl_weight)?)?)
     })?;
-    if !mean(&loss)?.is_finite() {
+    let [loss, reconstruction, divergence] =
+        host::scalars_or_zero([Some(&loss), reconstruction.as_ref(), divergence.as_ref()])?;
+    if !loss.is_finite() {
         let step = usize::try_from(adam.steps()).unwrap_or(usize::MAX);
         return Err(Error::NonFinite { what: "bound", step });
     }
     adam.step(&model.store, &grads, learning_rate)?;
-    Ok(terms)
+    Ok(PlaneTerms { reconstruction, divergence })
 }

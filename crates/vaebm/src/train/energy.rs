@@ -131,7 +131,7 @@ pub fn contrastive_update<N: EnergyNetwork>(
     let (b, n) = (x.dims()[0], negatives.x.dims()[0]);
     let halves = [x.detach(), negatives.x.detach()];
     // Read with the loss, so that a device is waited for once.
-    let (mut means, mut spectral) = (None, None);
+    let (mut of_data, mut of_negatives, mut spectral) = (None, None, None);
     let (loss, grads) = value_and_gradients(|| {
         let network = model.live().normalised()?;
         let [data, energy] = if network.rows_interact() {
@@ -145,7 +145,7 @@ pub fn contrastive_update<N: EnergyNetwork>(
             Some(weights) => energy.mul(&weights.detach())?.sum_all()?,
             None => energy.mean_all()?,
         };
-        means = Some([data.detach(), negative.detach()]);
+        (of_data, of_negatives) = (Some(data.detach()), Some(negative.detach()));
         let mut loss = (data - negative)?;
         let kernels = match config.spectral_weight > 0.0 {
             true => network.kernels()?,
@@ -160,9 +160,8 @@ pub fn contrastive_update<N: EnergyNetwork>(
         }
         Ok(loss)
     })?;
-    let [data, negatives] = means.as_ref().map_or([None; 2], |both| both.each_ref().map(Some));
-    let [loss, data, negatives, spectral] =
-        host::scalars_or_zero([Some(&loss), data, negatives, spectral.as_ref()])?;
+    let all = [Some(&loss), of_data.as_ref(), of_negatives.as_ref(), spectral.as_ref()];
+    let [loss, data, negatives, spectral] = host::scalars_or_zero(all)?;
     let terms = Contrast { loss, data, negatives, spectral };
     if !terms.loss.is_finite() {
         return Err(Error::NonFinite { what: "energy loss", step: state.update });

@@ -2,10 +2,11 @@
 
 use candle_core::backprop::GradStore;
 use chains_core::{
-    Error, Noise, ParamStore, Result, autograd::value_and_gradients, density::Energy, optim::Adam,
+    Error, Noise, ParamStore, Result, autograd::value_and_gradients, density::Energy, host,
+    optim::Adam,
 };
 
-use crate::{noise_decoder::NoiseDecoder, sampler::mean};
+use crate::noise_decoder::NoiseDecoder;
 
 /// Mean energy of `n` fresh samples of the decoder and its gradients in the decoder's parameters.
 ///
@@ -25,7 +26,7 @@ pub fn generator_gradients(
     let start = decoder.draw_noise(n, noise)?;
     let (loss, grads) =
         value_and_gradients(|| Ok(energy.energy(&decoder.decode(&start)?.image)?.mean_all()?))?;
-    Ok((mean(&loss)?, grads))
+    Ok((host::scalar(&loss)?, grads))
 }
 
 /// One step of the decoder down [`generator_gradients`]; the mean energy before it.

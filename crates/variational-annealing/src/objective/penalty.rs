@@ -52,8 +52,9 @@ pub fn penalty_at(x: &Tensor, frozen: impl Fn(&Recorded) -> Result<Recorded>) ->
         Some(before) => points.knowing(&before),
         None => points,
     };
-    let value = host::scalar(&(&length - 1.0)?.sqr()?.mean_all()?)?;
-    Ok(Penalty { value, length: host::scalar(&length.mean_all()?)?, points })
+    let value = (&length - 1.0)?.sqr()?.mean_all()?;
+    let [value, length] = host::scalars_or_zero([Some(&value), Some(&length.mean_all()?)])?;
+    Ok(Penalty { value, length, points })
 }
 
 impl Penalty {

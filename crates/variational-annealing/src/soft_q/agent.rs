@@ -214,15 +214,18 @@ impl SoftQ {
     /// As [`SoftQ::update`].
     pub fn update_q(&mut self, batch: &Batch, noise: &mut dyn Noise) -> Result<SoftQTerms> {
         let targets = self.targets(batch, noise)?;
-        let mut q = 0.0;
+        let mut q = None;
         let (loss, grads) = value_and_gradients(|| {
             let values = self.live.forward(&batch.states, &batch.actions)?;
-            q = host::scalar(&values.mean_all()?)?;
+            q = Some(values.detach().mean_all()?);
             Ok(((values - &targets)?.sqr()?.mean_all()? * 0.5)?)
         })?;
-        let q_loss = host::finite(&loss, "loss of Q", self.updates)?;
+        let target = targets.mean_all()?;
+        let [q_loss, q, target] = host::scalars_or_zero([Some(&loss), q.as_ref(), Some(&target)])?;
+        if !q_loss.is_finite() {
+            return Err(Error::NonFinite { what: "loss of Q", step: self.updates });
+        }
         self.adam.step(&self.store, &grads, self.config.learning.learning_rate)?;
-        let target = host::scalar(&targets.mean_all()?)?;
         Ok(SoftQTerms { q_loss, q, target, policy: PolicyTerms::new() })
     }
 
