@@ -207,11 +207,11 @@ impl Decoded {
     /// # Errors
     /// Of the tensor library.
     pub fn clamped_share(&self) -> Result<f64> {
-        self.clamped()?.map_or(Ok(0.0), |share| host::scalar(&share))
+        self.beyond()?.map_or(Ok(0.0), |share| host::scalar(&share))
     }
 
     /// The same on the device; none where nothing is clamped.
-    pub(crate) fn clamped(&self) -> Result<Option<Tensor>> {
+    pub(crate) fn beyond(&self) -> Result<Option<Tensor>> {
         if self.range == PixelRange::Plain || self.raw.elem_count() == 0 {
             return Ok(None);
         }

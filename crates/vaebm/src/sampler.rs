@@ -113,7 +113,7 @@ pub fn run_chains<D: NoiseDecoder, E: Energy>(
         Some(finite_rows(&position, &energy)?),
         drift.as_ref().map(squares).transpose()?.flatten(),
         squares(&latents)?,
-        decoded.clamped()?,
+        decoded.beyond()?,
     ];
     let [energy_start, energy_end, finite, drift, latents, clamped_share] =
         host::scalars_or_zero(all.each_ref().map(Option::as_ref))?;
