@@ -139,7 +139,14 @@ impl Check {
     pub fn at_most(name: impl Into<String>, left: f64, right: f64) -> Self {
         let passed = left <= right;
         let sign = if passed { "<=" } else { "is not <=" };
-        Self::new(name, passed, format!("{left} {sign} {right}"))
+        // Numbers that would look the same are given in full.
+        let shown = match [left, right].map(format_number) {
+            [a, b] if a == b && left.to_bits() != right.to_bits() => {
+                [left, right].map(|x| x.to_string())
+            }
+            shown => shown,
+        };
+        Self::new(name, passed, format!("{} {sign} {}", shown[0], shown[1]))
     }
 
     /// `|value - expected| <= tolerance`; fails when one is not a number.

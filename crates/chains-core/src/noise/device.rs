@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use super::{Noise, NoiseState, philox};
+use super::{Noise, NoiseState, philox, uniform_as};
 use crate::{error::Result, seed::Seed};
 
 /// Counter-based noise, Philox4x32-10, that CUDA computes where it is needed: no copy, and no wait for the
@@ -14,7 +14,8 @@ use crate::{error::Result, seed::Seed};
 /// function of seed, draw and `i`: a draw of shape `(2, n)` begins with the numbers of a draw of `(n,)`.
 /// The elementary functions behind normal numbers are written out, every rounding in a fixed place, so
 /// that f32 numbers have the same bits on every device and for any number of threads; `DType::F64` is
-/// drawn on the host with its library's functions, half precision is rounded from f32.
+/// drawn on the host with its library's functions, half precision is rounded from f32, but no
+/// uniform number up to one.
 ///
 /// # Example
 /// ```
@@ -61,17 +62,19 @@ impl DeviceNoise {
         let drawn = match (dtype, device) {
             (DType::F64, _) => Tensor::from_vec(wide(law, n, key, draws), shape, device)?,
             #[cfg(feature = "cuda")]
-            (_, Device::Cuda(_)) => {
-                cuda::drawn(law, shape, (key, draws), device)?.to_dtype(dtype)?
-            }
+            (_, Device::Cuda(_)) => cuda::drawn(law, shape, (key, draws), device)?,
             _ => {
                 let mut values = vec![0_f32; n];
                 match law {
                     Law::Normal => philox::normal(&mut values, key, draws),
                     Law::Uniform => philox::uniform(&mut values, key, draws),
                 }
-                Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?
+                Tensor::from_vec(values, shape, device)?
             }
+        };
+        let drawn = match law {
+            Law::Normal => drawn.to_dtype(dtype)?,
+            Law::Uniform => uniform_as(&drawn, dtype)?,
         };
         self.state.draws += 1;
         Ok(drawn)

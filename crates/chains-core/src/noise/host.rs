@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::{Noise, NoiseState};
+use super::{Noise, NoiseState, uniform_as};
 use crate::{
     error::Result,
     seed::{Seed, mix},
@@ -127,7 +127,7 @@ impl Noise for HostNoise {
         }
         let mut values = vec![0_f32; shape.elem_count()];
         self.fill_uniform(&mut values);
-        Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
+        uniform_as(&Tensor::from_vec(values, shape, device)?, dtype)
     }
 }
 
@@ -155,6 +155,17 @@ mod tests {
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64;
         assert!((mean - 0.5).abs() < 5.0 / (12_f64.sqrt() * root));
         assert!(values.iter().all(|v| (0.0..1.0).contains(v)));
+    }
+
+    #[test]
+    fn uniform_numbers_of_half_precision_stay_below_one() -> Result<()> {
+        for (dtype, most) in [(DType::BF16, 255.0 / 256.0), (DType::F16, 2047.0 / 2048.0)] {
+            let x = noise().uniform(&Shape::from(100_000), dtype, &Device::Cpu)?;
+            let values = crate::host::values(&x)?;
+            let largest = values.iter().copied().fold(0.0, f64::max);
+            assert_eq!(largest.to_bits(), f64::to_bits(most), "{dtype:?}");
+        }
+        Ok(())
     }
 
     #[test]

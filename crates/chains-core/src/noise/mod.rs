@@ -33,6 +33,17 @@ pub trait Noise {
     fn uniform(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
 }
 
+/// Uniform numbers in a type that has fewer of them, none rounded up to one.
+fn uniform_as(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    // The largest number below one.
+    let most = match dtype {
+        DType::BF16 => 1.0 - 2_f64.powi(-8),
+        DType::F16 => 1.0 - 2_f64.powi(-11),
+        _ => return Ok(x.to_dtype(dtype)?),
+    };
+    Ok(x.minimum(most)?.to_dtype(dtype)?)
+}
+
 /// The position of a noise in its stream: all that a checkpoint needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

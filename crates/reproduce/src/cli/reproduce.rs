@@ -235,7 +235,11 @@ fn summary(results: &Results, out: &Path) -> String {
     }
     for check in &results.checks {
         let mark = if check.passed { "passed" } else { "FAILED" };
-        text += &format!("  {mark}  {}: {}\n", check.name, check.detail);
+        let detail = match check.detail.as_str() {
+            "" => String::new(),
+            detail => format!(": {detail}"),
+        };
+        text += &format!("  {mark}  {}{detail}\n", check.name);
     }
     text + &format!("  report: {}\n", out.join("report.html").display())
 }

@@ -117,6 +117,8 @@ fn one_failed_check_fails_the_results() {
     assert!(!results.passed());
     assert_eq!(results.checks[1].detail, "|1.5 - 1| = 0.5 is not <= 0.25");
     assert!(!Check::at_most("order", f64::NAN, 1.0).passed);
+    assert_eq!(Check::at_most("order", 1.0 / 3.0, 2.0).detail, "0.33333 <= 2");
+    assert_eq!(Check::at_most("order", 1.000_000_1, 1.0).detail, "1.0000001 is not <= 1");
     assert!(results.metric("lower_bound_test").is_some() && results.metric("fid").is_none());
 }
 

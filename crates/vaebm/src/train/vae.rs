@@ -108,30 +108,45 @@ pub fn update_vae(
         };
         let weights = LossWeights { kl: beta, groups, spectral: config.spectral.at(beta) };
         let loss = parts.total(&weights)?;
-        kept = Some((terms(&parts)?, pass.moments_only()));
+        kept = Some((told(&parts)?, pass.moments_only()));
         Ok(loss)
     })?;
-    let loss = host::scalar(&loss)?;
-    let Some((terms, pass)) = kept.filter(|_| loss.is_finite()) else {
+    let mut terms = None;
+    if let Some((told, pass)) = kept {
+        terms = Some((read(&loss, &told)?, pass));
+    }
+    let Some((terms, pass)) = terms.filter(|(terms, _)| terms.loss.is_finite()) else {
         return Err(Error::NonFinite { what: "loss of the autoencoder", step: state.update });
     };
     let learning_rate = config.rate(state.update, state.per_epoch);
     state.adamax.step(model.store(), &grads, learning_rate)?;
     pass.follow(model.store())?;
     state.update += 1;
-    Ok(NvaeTerms { loss, kl_weight: beta, learning_rate, ..terms })
+    Ok(NvaeTerms { kl_weight: beta, learning_rate, ..terms })
 }
 
-fn terms(parts: &LossParts) -> Result<NvaeTerms> {
-    Ok(NvaeTerms {
-        loss: 0.0,
-        reconstruction: host::scalar(&parts.reconstruction.mean_all()?)?,
-        kl: host::vector(&parts.kl.mean(1)?)?,
-        spectral: host::scalar(&parts.spectral)?,
-        gains: host::scalar(&parts.gains)?,
-        kl_weight: 0.0,
-        learning_rate: 0.0,
-    })
+/// What an update tells beside its loss, still on the device: `[reconstruction, spectral, gains, KL_1, ..]`.
+fn told(parts: &LossParts) -> Result<Vec<Tensor>> {
+    let mut told = vec![
+        parts.reconstruction.detach().mean_all()?,
+        parts.spectral.detach(),
+        parts.gains.detach(),
+    ];
+    let kl = parts.kl.detach().mean(1)?;
+    for group in 0..kl.dims1()? {
+        told.push(kl.get(group)?);
+    }
+    Ok(told)
+}
+
+/// Reads the loss and what [`told`] gave at once, so that a device is waited for once.
+fn read(loss: &Tensor, told: &[Tensor]) -> Result<NvaeTerms> {
+    let all: Vec<&Tensor> = std::iter::once(loss).chain(told).collect();
+    let mut found = host::scalars(&all)?.into_iter();
+    let mut next = || found.next().unwrap_or(f64::NAN);
+    let [loss, reconstruction, spectral, gains] = [next(), next(), next(), next()];
+    let (kl, kl_weight, learning_rate) = (found.collect(), 0.0, 0.0);
+    Ok(NvaeTerms { loss, reconstruction, kl, spectral, gains, kl_weight, learning_rate })
 }
 
 /// Moves the running moments of the decoder to those of samples at a temperature: as many passes of

@@ -54,6 +54,10 @@ fn moments_are_those_of_the_distributions() {
         }
         assert!(values.iter().all(|v| (0.0..1.0).contains(v)));
     }
+    for dtype in [DType::BF16, DType::F16] {
+        let values = drawn(&mut noise(), Law::Uniform, n, dtype);
+        assert!(values.iter().all(|v| (0.0..1.0).contains(v)), "{dtype:?}");
+    }
 }
 
 #[test]
