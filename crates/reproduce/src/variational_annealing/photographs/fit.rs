@@ -59,16 +59,14 @@ fn describe(run: &mut Run<'_>, settings: &PhotographSettings) -> Result<()> {
         run.paragraph("Synthetic images and a few updates of tiny networks: no number is claimed.");
     }
     run.paragraph(format!(
-        "{} images of CIFAR-10, {} iterations of {} (150,000 in the paper), objective {:?}, term {:?}, \
-         weight {:?}. {} hidden layers in the denoiser (nine in released code, six in Table S1). Signs: \
-         {SIGN_CONVENTION}; weights per element. Weights and temperatures in time are in \
-         `annealing.json`.",
+        "{} images of CIFAR-10, {} iterations of {} (150,000 in the paper). Objective, term and the course \
+         of its weight, which begins at {}, are in the settings below. {} hidden layers in the denoiser \
+         (nine in released code, six in Table S1). Signs: {SIGN_CONVENTION}; weights per element. Weights \
+         and temperatures in time are in `annealing.json`.",
         settings.train_images,
         train.iterations,
         train.batch_size,
-        train.objective,
-        train.term,
-        train.schedule,
+        format_number(train.schedule.initial),
         settings.networks.denoiser.hidden.len(),
     ));
     run.paragraph(
