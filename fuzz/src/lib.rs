@@ -41,3 +41,11 @@ pub fn arrays(name: &str, bytes: &[u8]) {
         }
     }
 }
+
+/// Gives `f` a file of these bytes, for readers that open one.
+pub fn in_a_file(name: &str, bytes: &[u8], f: impl FnOnce(&Path)) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join(name);
+    std::fs::write(&path, bytes).expect("a temporary file");
+    f(&path);
+}

@@ -55,7 +55,7 @@ impl Forwarded {
                 "Draw samples from a trained model, or fill in the unknown part of a picture"
             }
             Self::Evaluate => "Score a trained model, or samples against a reference",
-            Self::Fetch => "Download data sets or models",
+            Self::Fetch => "Download models; say where data sets are",
             Self::Bench => "Time fixed units of work beside the best matrix product",
         }
     }
@@ -97,7 +97,12 @@ pub(crate) fn features(
     let downloads = match command {
         Forwarded::Fetch => true,
         Forwarded::Sample | Forwarded::Evaluate => {
-            model.is_some_and(|model| is_hub_id(model) && !is_dir(Path::new(model)))
+            // A name below a folder that is here is a slip of the pen, not a model on the hub.
+            let here = |model: &str| {
+                let owner = model.split('/').next().unwrap_or(model);
+                [model, owner].iter().any(|path| is_dir(Path::new(path)))
+            };
+            model.is_some_and(|model| is_hub_id(model) && !here(model))
         }
         Forwarded::Reproduce | Forwarded::Bench => false,
     };
@@ -257,7 +262,9 @@ mod tests {
 
     /// Features when only `models/digits` is a directory.
     fn of(command: Forwarded, line: &[&str]) -> Vec<&'static str> {
-        features(command, &words(line), &|path| path == Path::new("models/digits"))
+        let is_dir =
+            |path: &Path| [Path::new("models"), Path::new("models/digits")].contains(&path);
+        features(command, &words(line), &is_dir)
     }
 
     #[test]
@@ -323,6 +330,7 @@ mod tests {
         assert_eq!(of(Sample, &["--n", "3", "--chain", "owner/name@v1.0"]), ["hub"]);
         assert_eq!(of(Evaluate, &["--metric=parzen", "owner/name"]), ["hub"]);
         assert_eq!(of(Sample, &["models/digits"]), [""; 0]);
+        assert_eq!(of(Sample, &["models/digist"]), [""; 0], "a slip of the pen");
         assert_eq!(of(Sample, &["./owner/name"]), [""; 0]);
         assert_eq!(of(Sample, &["/owner/name"]), [""; 0]);
         assert_eq!(of(Sample, &["models/deep/digits"]), [""; 0]);

@@ -11,6 +11,7 @@ mod device;
 mod joined;
 mod several;
 mod stack;
+mod weighted;
 
 use std::{
     cell::RefCell,
@@ -28,6 +29,7 @@ pub(crate) use self::joined::{FusedOp, apply_all};
 use self::several::Reach;
 pub use self::several::values_and_gradients;
 pub(crate) use self::stack::stack;
+use self::weighted::graph_gradients;
 use crate::{error::Result, ops};
 
 /// The value of `f` and the gradients of its sum in the variables that it depends on, all detached.
@@ -356,14 +358,6 @@ impl Back<'_> {
         }
         Ok(())
     }
-}
-
-/// The gradients of the sum of `weights * x` along candle's graph.
-fn graph_gradients(x: &Tensor, weights: &Tensor) -> candle_core::Result<GradStore> {
-    let mut grads = x.mul(weights)?.sum_all()?.backward()?;
-    // candle stores a gradient of the other factor, too.
-    grads.remove(weights);
-    Ok(grads)
 }
 
 /// A store without gradients, which candle makes only in a backward pass.

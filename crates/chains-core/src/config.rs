@@ -4,6 +4,12 @@ use crate::error::{Error, Result};
 
 /// Numbers in an example, at most.
 pub const LARGEST_EVENT: usize = 1 << 24;
+/// Numbers in all tensors of a network, at most.
+pub const LARGEST_NETWORK: u128 = 1 << 28;
+/// Units or channels of a layer, at most.
+pub const LARGEST_WIDTH: usize = 1 << 24;
+/// Steps of a chain with parameters of their own, at most.
+pub const LARGEST_CHAIN: usize = 1 << 16;
 
 /// The numbers in an event of `channels * height * width`.
 ///

@@ -154,9 +154,10 @@ fn mean_divergence(logs: ArrayView2<'_, f64>) -> f64 {
     let mut total = 0.0;
     for row in logs.outer_iter() {
         for (log, marginal) in row.iter().zip(&marginal) {
-            // A class of probability zero adds nothing, and its logarithm must not be multiplied.
+            // A class of probability zero adds nothing, and its logarithm must not be multiplied; the
+            // mean of the smallest numbers may be zero though they are not.
             let p = log.exp();
-            if p > 0.0 {
+            if p > 0.0 && *marginal > 0.0 {
                 total += p * (log - marginal.ln());
             }
         }
@@ -170,6 +171,13 @@ mod tests {
 
     use super::*;
     use crate::golden::{array as golden, assert_close};
+
+    #[test]
+    fn a_class_of_the_smallest_numbers_adds_nothing() {
+        // exp(-742) is the smallest number but one; its share of 1,000 rows is zero.
+        let rows = Array2::from_shape_fn((1000, 2), |(_, class)| [0.0, -742.0][class]);
+        assert!(mean_divergence(rows.view()).abs() < 1e-12);
+    }
 
     #[test]
     fn golden_values_are_met_from_logits_and_from_probabilities() -> Result<()> {

@@ -2,7 +2,7 @@
 
 use chains_core::{
     Error, Result,
-    config::{event_dim, positive},
+    config::{LARGEST_CHAIN, LARGEST_NETWORK, LARGEST_WIDTH, event_dim, positive},
     dist::Masks,
     optim::AdamConfig,
     schedule::{InfusionRate, LearningRate},
@@ -86,6 +86,37 @@ impl NetworkConfig {
         self.event.iter().product()
     }
 
+    /// The numbers in all tensors, biases of hidden layers aside: weights, and four numbers a unit
+    /// and step. Widths and steps within their limits cannot overflow it.
+    fn size(&self) -> u128 {
+        let wide = |n: usize| n as u128;
+        let (dim, steps) = (wide(self.dim()), wide(self.steps));
+        let layer = |weights: u128, units: u128| weights + 4 * units * steps;
+        match &self.architecture {
+            Architecture::Mlp { hidden } => {
+                let (mut size, mut input) = (0_u128, dim);
+                for width in hidden.iter().map(|width| wide(*width)) {
+                    size += layer(input * width, width);
+                    input = width;
+                }
+                size + 2 * (input + 1) * dim
+            }
+            Architecture::Deconv { widths } => {
+                let end = |width: Option<&usize>| width.map_or(0, |width| wide(*width));
+                let units = 16 * end(widths.first());
+                let mut size = layer(dim * units, units);
+                for pair in widths.windows(2) {
+                    let (from, to) = (wide(pair[0]), wide(pair[1]));
+                    size += layer(25 * from * to, to);
+                }
+                size + 2 * (25 * end(widths.last()) + 1) * wide(self.event[0])
+            }
+        }
+    }
+
+    /// A foreign file may say anything, so sizes are bounded too: see
+    /// [`chains_core::config::LARGEST_NETWORK`] and its neighbours.
+    ///
     /// # Errors
     /// [`Error::Config`] naming the field.
     pub fn validate(&self) -> Result<()> {
@@ -94,6 +125,9 @@ impl NetworkConfig {
         if self.steps == 0 {
             return bad("steps", "must be at least 1".into());
         }
+        if self.steps > LARGEST_CHAIN {
+            return bad("steps", format!("{} are more than {LARGEST_CHAIN}", self.steps));
+        }
         for (field, value) in [
             ("variance_scale", self.variance_scale),
             ("variance_floor", self.variance_floor),
@@ -101,28 +135,36 @@ impl NetworkConfig {
         ] {
             positive(field, value)?;
         }
+        let within = |width: &usize| (1..=LARGEST_WIDTH).contains(width);
         match &self.architecture {
-            Architecture::Mlp { hidden } if hidden.contains(&0) => {
-                bad("hidden", "a layer has no unit".into())
+            Architecture::Mlp { hidden } if !hidden.iter().all(within) => {
+                return bad("hidden", format!("a layer has not 1 to {LARGEST_WIDTH} units"));
             }
-            Architecture::Deconv { widths } => {
-                let side = 4 << widths.len();
-                if widths.is_empty() || widths.contains(&0) {
-                    return bad("widths", "needs at least one map, each with a channel".into());
-                }
-                if self.event[1..] != [side, side] {
-                    let reason = format!(
-                        "{} doublings give {side} x {side}, the event is {} x {}",
-                        widths.len(),
-                        self.event[1],
-                        self.event[2]
-                    );
-                    return bad("widths", reason);
-                }
-                Ok(())
+            Architecture::Deconv { widths } if widths.is_empty() || !widths.iter().all(within) => {
+                let reason =
+                    format!("needs at least one map, each with 1 to {LARGEST_WIDTH} channels");
+                return bad("widths", reason);
             }
-            Architecture::Mlp { .. } => Ok(()),
+            Architecture::Deconv { widths } => self.check_side(widths.len())?,
+            Architecture::Mlp { .. } => {}
         }
+        if self.size() > LARGEST_NETWORK {
+            let reason = format!("a network of more than {LARGEST_NETWORK} numbers");
+            return bad("architecture", reason);
+        }
+        Ok(())
+    }
+
+    /// Do so many doublings of 4 pixels give the sides of the event?
+    fn check_side(&self, doublings: usize) -> Result<()> {
+        let [_, h, w] = self.event;
+        let factor = u32::try_from(doublings).ok().and_then(|n| 1_usize.checked_shl(n));
+        let side = factor.and_then(|factor| factor.checked_mul(4));
+        if side.is_some_and(|side| [h, w] == [side, side]) {
+            return Ok(());
+        }
+        let reason = format!("{doublings} doublings of 4 x 4 do not give the event's {h} x {w}");
+        Err(Error::Config { field: "widths", reason })
     }
 }
 
@@ -325,5 +367,19 @@ mod tests {
         let unknown = text.replacen("\"steps\"", "\"stepz\"", 1);
         assert!(serde_json::from_str::<ModelConfig>(&unknown).is_err());
         assert_eq!(serde_json::from_str::<ModelConfig>(&text).unwrap(), ModelConfig::mnist());
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_papers_networks_with_four_numbers_a_unit_and_step() {
+        // Weights and biases of all layers without those in front of a norm, counted by hand; a norm
+        // has gain, shift, mean and variance of every unit and step.
+        for (network, weights, units) in [
+            (NetworkConfig::mnist(), 4_263_968, 2400 * 15),
+            (NetworkConfig::tfd(), 9_739_008, 2400 * 15),
+            (NetworkConfig::cifar10(), 29_281_030, (8192 + 256 + 128) * 20),
+            (NetworkConfig::celeba(), 104_973_702, (8192 + 256 + 128 + 64) * 15),
+        ] {
+            assert_eq!(network.size(), weights + 4 * units);
+        }
     }
 }

@@ -16,7 +16,11 @@ use ndarray::Array2;
 use crate::{
     arrays::score,
     error::{Error, Result},
-    images::blocks,
+    images::{Images, blocks},
+    report::{Align, Table},
+    request::{Request, Scale},
+    results::Metric,
+    run::Run,
 };
 
 /// The name of the weights on the command line and of their folder.
@@ -25,6 +29,10 @@ pub(crate) const NAME: &str = "inception";
 const SPLITS: usize = 10;
 /// Images in a call of the network.
 const ROWS: usize = 32;
+/// Samples behind every published score.
+pub(crate) const PUBLISHED_SAMPLES: usize = 50_000;
+/// Fewest images with a score: every split needs one.
+pub(crate) const LEAST: usize = SPLITS;
 
 /// Where converted weights are looked for below the root of the repository.
 pub(crate) fn folder(root: &Path) -> PathBuf {
@@ -52,6 +60,104 @@ pub(crate) fn missing(root: &Path) -> Option<String> {
         gone.display(),
         INCEPTION_FILES.join(" or ")
     ))
+}
+
+/// Beyond `smoke` there must be a network to score CIFAR-10 samples with, before they are trained for.
+///
+/// # Errors
+/// [`Error::Missing`] with how to get it.
+pub(crate) fn ready(request: &Request) -> Result<()> {
+    match missing(&request.root).filter(|_| request.scale != Scale::Smoke) {
+        None => Ok(()),
+        Some(missing) => Err(Error::Missing(format!(
+            "needs the Inception network of the FID papers: {missing}; `cifar10-samples` trains and \
+             shows the same model without it"
+        ))),
+    }
+}
+
+/// What is scored for a table of a paper.
+pub(crate) struct Scored<'a> {
+    /// Samples, `(n, D)` with pixels in `[0, 1]`.
+    pub(crate) samples: &'a Tensor,
+    /// What they are of their chains.
+    pub(crate) of: &'static str,
+    /// Test images that are scored beside them.
+    pub(crate) test: usize,
+    /// The rows of the published table.
+    pub(crate) table: &'static [[&'static str; 2]],
+    /// The published score of this model.
+    pub(crate) published: f64,
+}
+
+/// Scores samples and test images, and sets them beside the published table. At `smoke` nothing is
+/// scored, and the report says so.
+///
+/// # Errors
+/// As [`open`] and [`samples_score`].
+pub(crate) fn scores(run: &mut Run<'_>, images: &Images, scored: &Scored<'_>) -> Result<()> {
+    run.paragraph("Published scores are of 50,000 samples; fewer lower a score.");
+    let mut ours = Vec::new();
+    let smoke = run.request.scale == Scale::Smoke;
+    if smoke {
+        let why = missing(&run.request.root).unwrap_or_else(|| "it is there".into());
+        run.paragraph(format!(
+            "No number is claimed at this scale: the samples are drawn and shown, the Inception \
+             network is not run ({why})."
+        ));
+        ours.push(["ours".to_owned(), "not computed".to_owned()]);
+    } else {
+        let network = open(&run.request.root, &run.request.device)?;
+        let test = images.scaled(&images.test, scored.test, scored.samples.device())?;
+        for (name, rows) in [("samples", scored.samples), ("test", &test)] {
+            let found = samples_score(&network, rows, images.event(), run.observer()?)?;
+            let (metric, row) = reported(network.id(), name, rows.dim(0)?, &found, scored);
+            run.metric(metric);
+            ours.push(row);
+        }
+    }
+    let mut table = Table::new([("Model", Align::Left), ("score", Align::Right)]);
+    for row in scored.table {
+        table.row(*row);
+    }
+    for row in ours {
+        table.row(row);
+    }
+    run.table(table);
+    if !smoke {
+        run.paragraph("Ours: ± is the standard deviation over ten splits.");
+    }
+    Ok(())
+}
+
+/// The metric of `n` images and its row of the table. The published score stands only beside that of
+/// as many samples by the published weights.
+fn reported(
+    extractor: &str,
+    name: &str,
+    n: usize,
+    found: &ClassifierScore,
+    scored: &Scored<'_>,
+) -> (Metric, [String; 2]) {
+    // The score is defined by the published weights.
+    let verified = !extractor.contains(":unverified-");
+    let score = if verified { "inception_score" } else { "classifier_score" };
+    let mut metric = Metric::new(format!("{score}_{name}"), found.mean, "").n(n);
+    if let Some(std_error) = found.std_error {
+        metric = metric.std_error(std_error);
+    }
+    metric = metric.setting("std_dev_over_splits", found.std_dev);
+    metric = metric.setting("extractor", extractor);
+    let samples = name == "samples";
+    if samples {
+        metric = metric.setting("of", scored.of);
+    }
+    if samples && n >= PUBLISHED_SAMPLES && verified {
+        metric = metric.published(scored.published);
+    }
+    let what = if samples { "samples" } else { "test images" };
+    let value = format!("{:.2} ± {:.2}", found.mean, found.std_dev);
+    (metric, [format!("ours, {n} {what} ({})", score.replace('_', " ")), value])
 }
 
 /// The score of images `(n, D)` with pixels in `[0, 1]`, taken times 255 as published: over ten
@@ -138,6 +244,28 @@ mod tests {
         assert_eq!(found.std_dev.to_bits(), 0.0_f64.to_bits());
         let few = images.narrow(0, 0, 9).unwrap();
         assert!(samples_score(&FirstByte, &few, [3, 2, 1], &mut nobody).is_err());
+    }
+
+    #[test]
+    fn the_published_score_stands_only_beside_as_many_samples_of_the_published_network() {
+        let samples = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).unwrap();
+        let table = &[["a model, published", "3.00"]];
+        let scored = Scored { samples: &samples, of: "states", test: 1, table, published: 3.0 };
+        let logits = Array2::<f32>::zeros((20, 4));
+        let found = score(inception_score(logits.view(), SPLITS, None)).unwrap();
+        for (extractor, name, n, published, metric) in [
+            ("network", "samples", 50_000, Some(3.0), "inception_score_samples"),
+            ("network", "samples", 49_999, None, "inception_score_samples"),
+            ("network", "test", 50_000, None, "inception_score_test"),
+            ("network:unverified-1", "samples", 50_000, None, "classifier_score_samples"),
+        ] {
+            let (got, [label, value]) = reported(extractor, name, n, &found, &scored);
+            assert_eq!((got.name.as_str(), got.published, got.n), (metric, published, Some(n)));
+            assert!(
+                label.contains(&n.to_string()) && value.starts_with("1.00"),
+                "{label}: {value}"
+            );
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod neighbours;
 pub mod observers;
 pub mod plots;
 pub mod registry;
+mod repeats;
 pub mod report;
 pub mod request;
 pub mod results;

@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 pub enum Scale {
     /// The whole path in seconds; numbers without meaning.
     Smoke,
-    /// At most ten minutes an experiment on two cores, real data, a result worth reading.
+    /// Ten minutes for most experiments on two cores, twenty at most (see --list), real data, a result
+    /// worth reading.
     Quick,
     /// The paper's own settings.
     Paper,
@@ -112,10 +113,26 @@ pub fn overridden<S: Serialize + DeserializeOwned>(
         })?;
         // A bare word is a string; everything else is JSON.
         *slot = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
-        serde_json::from_value::<S>(value.clone())
-            .map_err(|e| Error::Usage(format!("--set {key}={text}: {e}")))?;
+        serde_json::from_value::<S>(value.clone()).map_err(|e| {
+            Error::Usage(format!("--set {key}={text}: {}", in_words(&e.to_string())))
+        })?;
     }
     serde_json::from_value(value).map_err(|e| Error::Usage(format!("settings: {e}")))
+}
+
+/// What is expected, without names of types.
+fn in_words(message: &str) -> String {
+    let words = [
+        ("expected usize", "expected a whole number from 0"),
+        ("expected u64", "expected a whole number from 0"),
+        ("expected u32", "expected a whole number from 0"),
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list such as [1, 2]"),
+    ];
+    let found = words.iter().find(|(name, _)| message.contains(name));
+    found.map_or_else(|| message.to_owned(), |(name, text)| message.replace(name, text))
 }
 
 fn lookup<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Value> {
@@ -197,7 +214,8 @@ mod tests {
         let unknown = message(&[("epoch", "3")]);
         assert!(unknown.contains("`epoch`") || unknown.contains("epoch:"), "{unknown}");
         assert!(unknown.contains("epochs") && unknown.contains("inner.rate"), "{unknown}");
-        assert!(message(&[("epochs", "many")]).contains("epochs=many"));
+        let many = message(&[("epochs", "many")]);
+        assert!(many.contains("epochs=many") && many.contains("a whole number from 0"), "{many}");
         assert!(message(&[("inner.rate", "[]")]).contains("inner.rate"));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     plots::{Panels, Plot},
     registry::{Experiment, Paper},
     report::{Report, Table},
-    request::Request,
+    request::{Request, Scale},
     results::{Check, Metric, Results, peak_rss_mb, write_atomic},
     run_dir::{RunDir, RunInfo},
     sheet::{Sheet, save_png},
@@ -241,6 +241,10 @@ impl Run<'_> {
         };
         let mut report = Report::new(format!("{} ({})", experiment.title, experiment.anchor));
         report.paragraph(format!("{}.", paper.citation));
+        if self.request.scale == Scale::Smoke {
+            report
+                .paragraph("A smoke run: it shows that the path works; its numbers mean nothing.");
+        }
         report.results(&results);
         for block in self.blocks {
             match block {

@@ -1,8 +1,10 @@
 //! What the paper compares with (section 5.3): an energy on pixels without an autoencoder.
 //!
 //! The adversarial baseline needs nothing of its own: [`contrastive_update`](crate::train::contrastive_update)
-//! of a [`CriticEnergy::batch_normalised`](crate::energy::CriticEnergy::batch_normalised) against samples, then
-//! [`update_generator`](crate::train::update_generator) of the decoder.
+//! of a [`CriticEnergy`](crate::energy::CriticEnergy) against samples, then
+//! [`update_generator`](crate::train::update_generator) of the decoder. The paper's critic has batch norm:
+//! [`CriticEnergy::batch_normalised`](crate::energy::CriticEnergy::batch_normalised). The experiment
+//! `ablation` runs one without.
 
 use std::collections::BTreeMap;
 
@@ -89,6 +91,35 @@ impl PixelConfig {
             restart: 0.05,
         }
     }
+
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        positive("learning_rate", self.learning_rate)?;
+        self.adam.validate()?;
+        positive("step_size", self.chains.step_size)?;
+        positive("clip", self.chains.clip)?;
+        for (field, value) in [
+            ("weight_decay", self.regularisation.weight_decay),
+            ("magnitude", self.magnitude),
+            ("noise_scale", self.chains.noise_scale),
+        ] {
+            if !(value >= 0.0 && value.is_finite()) {
+                let reason = format!("{value} is not zero or a positive number");
+                return Err(Error::Config { field, reason });
+            }
+        }
+        if self.capacity == 0 {
+            return Err(Error::Config { field: "capacity", reason: "must be 1 or more".into() });
+        }
+        if !(0.0..=1.0).contains(&self.restart) {
+            let reason = format!("{} is not from 0 to 1", self.restart);
+            return Err(Error::Config { field: "restart", reason });
+        }
+        Ok(())
+    }
 }
 
 /// Images at the end of chains from `start`, in `[0, 1]`, detached.
@@ -131,7 +162,7 @@ impl PixelState {
     /// Before the first update, the buffer full of uniform noise.
     ///
     /// # Errors
-    /// [`Error::Shape`] without rows or pixels.
+    /// As [`PixelState::from_images`].
     pub fn new(
         config: &PixelConfig,
         event: &[usize],
@@ -148,8 +179,9 @@ impl PixelState {
     /// `images`: `(n, ..event)` in `[0, 1]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] without rows or pixels.
+    /// [`Error::Config`] for a configuration out of range, [`Error::Shape`] without rows or pixels.
     pub fn from_images(config: &PixelConfig, images: &Tensor) -> Result<Self> {
+        config.validate()?;
         let buffer = ReplayBuffer::from_tensor(images)?;
         Ok(Self { adam: Adam::new(config.adam), buffer, update: 0 })
     }

@@ -48,7 +48,7 @@ pub struct Walked {
     /// operator has a density, else reconstruction errors; per example, summed over dimensions.
     pub losses: Vec<f64>,
     /// Minus their sum and, where there is such a density, plus the mean of `ln p*(s_K)`. A monitor:
-    /// without `-ln q` it is no bound.
+    /// without `-ln q` it is no bound. With [`Objective::FullBound`] it is the bound.
     pub score: f64,
     /// `s_K`, detached, `(b, D)`.
     pub end: Tensor,
@@ -75,7 +75,8 @@ where
     /// [`Objective::SelfReconstruct`] `before` is given from itself.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] at `step` if the loss is no number, and those of the operator.
+    /// [`Error::NonFinite`] at `step` if the loss is no number, [`Error::Config`] for
+    /// [`Objective::FullBound`], which has no loss of one transition, and those of the operator.
     pub fn loss(
         &self,
         config: &TrainConfig,
@@ -95,8 +96,12 @@ where
         at: Step,
     ) -> Result<(Tensor, GradStore)> {
         let input = match config.objective {
+            Objective::Walkback => after,
             Objective::SelfReconstruct => before,
-            Objective::Walkback | Objective::FullBound => after,
+            Objective::FullBound => {
+                let reason = "the bound is of whole walks, not of transitions; use `update`";
+                return Err(Error::Config { field: "objective", reason: reason.into() });
+            }
         };
         // Constants, whatever they come from: no gradient flows through time.
         let (input, target) = (input.detach(), before.detach());
@@ -236,8 +241,12 @@ fn full_bound(
     Ok(Walked { losses: vec![loss], score: -loss, end: end.unwrap_or_else(|| x.detach()) })
 }
 
-/// The walkback score of rows without an update: what [`Walked::score`] is for a model at rest, for
-/// validation.
+/// The walkback score of rows without an update, for validation: minus the losses of a walk of K
+/// transitions and, where there is such a density, plus the mean of `ln p*(s_K)`.
+///
+/// The losses are of the earlier state given the later one, whatever `config.objective` is. With
+/// [`Objective::Walkback`] it is the [`Walked::score`] of a walk that does not learn. `statistics`: those
+/// of the walk away, then those of the steps back.
 ///
 /// # Errors
 /// Of the operator.

@@ -317,6 +317,26 @@ fn the_bound_itself_needs_a_density() -> Result<()> {
 }
 
 #[test]
+fn single_transitions_do_not_follow_the_bound() -> Result<()> {
+    let operator = Kinked::new()?;
+    let x = Tensor::new(&[[1.0_f32], [2.0]], &Device::Cpu)?;
+    let learner = Learner {
+        drawing: &operator,
+        learning: &operator,
+        store: &operator.store,
+        heating: common::ladder(2.0, 2),
+    };
+    let train = TrainConfig { objective: Objective::FullBound, ..TrainConfig::images() };
+    let mut adam = Adam::new(AdamConfig::standard());
+    let walked = learner.walk(&mut adam, &train, 1e-2, &x, &mut Seed::new(1).host_noise());
+    assert!(matches!(walked, Err(Error::Config { field: "objective", .. })));
+    let loss = learner.loss(&train, [&x, &x], Step::at(0), 0);
+    assert!(matches!(loss, Err(Error::Config { field: "objective", .. })));
+    assert_eq!(adam.steps(), 0);
+    Ok(())
+}
+
+#[test]
 fn a_saved_state_goes_on_with_the_same_bits() -> Result<()> {
     let dir = tempfile::tempdir().map_err(|source| Error::io("temporary folder", source))?;
     let config = gaussian(networks(K)[2].clone());

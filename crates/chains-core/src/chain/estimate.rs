@@ -32,8 +32,13 @@ impl LogMeanExp {
         } else {
             self.max.max(other.max)
         };
-        // exp(-inf - -inf) is NaN; a stream of zero weights stays one.
-        let factor = |m: f64| if m == f64::NEG_INFINITY { 0.0 } else { (m - max).exp() };
+        // The difference of two infinities is NaN: a stream of zero weights stays one, and one with an
+        // infinite weight has an infinite mean.
+        let factor = |m: f64| match m {
+            f64::NEG_INFINITY => 0.0,
+            m if m >= max => 1.0,
+            m => (m - max).exp(),
+        };
         let (a, b) = (factor(self.max), factor(other.max));
         *self = Self {
             max,
@@ -199,6 +204,8 @@ mod tests {
         assert!((of(&[1e4, 1e4]).value() - 1e4).abs() < 1e-9);
         assert!((of(&[-1e4, -1e4]).value() + 1e4).abs() < 1e-9);
         assert!((of(&[1e4, -1e4]).value() - (1e4 - 2_f64.ln())).abs() < 1e-9);
+        let infinite = of(&[0.0, f64::INFINITY, 1.0, f64::INFINITY]).value();
+        assert!(infinite > f64::MAX, "{infinite}");
         assert!(of(&[f64::NEG_INFINITY; 2]).value() < f64::MIN);
         assert!((of(&[f64::NEG_INFINITY, 0.0]).value() + 2_f64.ln()).abs() < 1e-15);
         assert!(of(&[f64::NAN, 0.0]).value().is_nan());

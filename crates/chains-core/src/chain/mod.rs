@@ -10,7 +10,7 @@ mod operator;
 mod tests;
 
 pub use blocks::{PathBlock, PathBlocks, PathEstimate, PathWeights};
-pub use clamp::{Clamped, Half, half_mask, keep};
+pub use clamp::{Clamped, Conditional, Half, half_mask, keep};
 pub use estimate::{LogMeanExp, LogWeights, PathSummary};
 pub use generate::{Generated, generate};
 pub use kernel::{Chain, Draw, Kernel, Schedule, chain, check_kernel};

@@ -27,6 +27,11 @@ __device__ __forceinline__ float softplus(float x) {
     return x != x ? x : fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
 }
 
+// Not a number if one of them is none.
+__device__ __forceinline__ float larger(float a, float b) {
+    return a < b || b != b ? b : a;
+}
+
 // The sum over a block of whole warps, for all of its threads.
 template <typename T>
 __device__ __forceinline__ T block_sum(T x) {

@@ -7,31 +7,35 @@ struct Geometry {
     u32 kh, kw, stride, above, left;
 };
 
-// A row of blocks for each value of a patch, so that its place is found once; four positions a thread.
+// A row of blocks for each value of a patch, or for every so many-th, so that its place is found once; four
+// positions a thread.
 KERNEL im2col(float* out, const float* x, const __grid_constant__ Geometry g) {
-    u32 positions = g.b * g.oh * g.ow, k = blockIdx.y, first = 4 * ELEMENT;
+    u32 positions = g.b * g.oh * g.ow, first = 4 * ELEMENT;
     if (first >= positions) return;
-    u32 v = k % g.kw, u = k / g.kw % g.kh, c = k / (g.kw * g.kh);
-    u32 ow = first % g.ow, oh = first / g.ow % g.oh, image = first / (g.ow * g.oh);
-    float values[4];
-    for (int i = 0; i < 4; ++i) {
-        int y = (int)(oh * g.stride + u) - (int)g.above, z = (int)(ow * g.stride + v) - (int)g.left;
-        bool inside = first + i < positions && y >= 0 && y < (int)g.h && z >= 0 && z < (int)g.w;
-        values[i] = inside ? x[((image * g.c + c) * g.h + y) * g.w + z] : 0.0f;
-        if (++ow == g.ow) {
-            ow = 0;
-            if (++oh == g.oh) {
-                oh = 0;
-                ++image;
+    u32 column = first % g.ow, row = first / g.ow % g.oh, from = first / (g.ow * g.oh);
+    for (u32 k = blockIdx.y; k < g.c * g.kh * g.kw; k += gridDim.y) {
+        u32 v = k % g.kw, u = k / g.kw % g.kh, c = k / (g.kw * g.kh);
+        u32 ow = column, oh = row, image = from;
+        float values[4];
+        for (int i = 0; i < 4; ++i) {
+            int y = (int)(oh * g.stride + u) - (int)g.above, z = (int)(ow * g.stride + v) - (int)g.left;
+            bool inside = first + i < positions && y >= 0 && y < (int)g.h && z >= 0 && z < (int)g.w;
+            values[i] = inside ? x[((image * g.c + c) * g.h + y) * g.w + z] : 0.0f;
+            if (++ow == g.ow) {
+                ow = 0;
+                if (++oh == g.oh) {
+                    oh = 0;
+                    ++image;
+                }
             }
         }
+        float* to = out + k * positions + first;
+        if (positions % 4 == 0) {
+            *(float4*)to = make_float4(values[0], values[1], values[2], values[3]);
+        } else {
+            for (int i = 0; i < 4 && first + i < positions; ++i) to[i] = values[i];
+        }
     }
-    float* to = out + k * positions + first;
-    if (positions % 4 == 0) {
-        *(float4*)to = make_float4(values[0], values[1], values[2], values[3]);
-        return;
-    }
-    for (int i = 0; i < 4 && first + i < positions; ++i) to[i] = values[i];
 }
 
 // The sum of what the patches have of every pixel, and a bias for every channel if there is one.

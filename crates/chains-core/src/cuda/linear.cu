@@ -79,7 +79,15 @@ KERNEL spectral_rounds(const __grid_constant__ Tensors all, u32 rounds) {
     u32 t = blockIdx.x, rows = all.block[t], columns = all.len[t];
     const float* w = all.grad[t];
     float *u = all.parameter[t], *v = all.first[t];
-    for (u32 i = threadIdx.x; i < rows; i += LINE) u[i] = all.second[t][i];
+    float before = 0.0f;
+    for (u32 i = threadIdx.x; i < rows; i += LINE) {
+        u[i] = all.second[t][i];
+        before += u[i] * u[i];
+    }
+    // A kernel of zeros leaves `u` zero: it begins again between all axes.
+    if (block_sum(before) == 0.0f) {
+        for (u32 i = threadIdx.x; i < rows; i += LINE) u[i] = 1.0f / sqrtf((float)rows);
+    }
     for (u32 round = 0; round < rounds; ++round) {
         __syncthreads();
         float square = 0.0f;

@@ -214,6 +214,9 @@ impl From<Geometry> for Arg<'_> {
     }
 }
 
+/// Blocks along the second axis of a launch.
+pub(crate) const MOST_BLOCKS: usize = 65_535;
+
 /// The threads of a launch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Grid {
@@ -225,7 +228,7 @@ pub(crate) enum Grid {
     Channels(usize, usize),
     /// Rows of so many elements, each with a thread.
     Each(usize, usize),
-    /// Rows of so many elements, four of them for each thread.
+    /// Rows of so many elements, four of them for each thread; the kernel strides over rows.
     Quads(usize, usize),
     /// A block for so many columns, by a number of blocks of rows.
     Lanes(usize, usize),
@@ -243,12 +246,17 @@ impl Grid {
                 ((count(channels)?, count(groups)?, 1), (WIDE, 1, 1))
             }
             Self::Each(rows, n) => ((count(n)?.div_ceil(LINE), count(rows)?, 1), line),
-            Self::Quads(rows, n) => ((count(n)?.div_ceil(4 * LINE), count(rows)?, 1), line),
+            Self::Quads(rows, n) => {
+                ((count(n)?.div_ceil(4 * LINE), count(rows.min(MOST_BLOCKS))?, 1), line)
+            }
             Self::Blocks(n) => ((n, 1, 1), line),
             Self::Lanes(columns, blocks) => {
                 ((count(columns)?.div_ceil(LANES[0]), count(blocks)?, 1), (LANES[0], LANES[1], 1))
             }
         };
+        if grid_dim.1 as usize > MOST_BLOCKS {
+            candle_core::bail!("kernel: {} are more than {MOST_BLOCKS} at a time", grid_dim.1)
+        }
         Ok(LaunchConfig { grid_dim, block_dim, shared_mem_bytes: 0 })
     }
 }

@@ -213,11 +213,11 @@ KERNEL row_products(float* out, const float* a, const float* b, float factor, u3
 KERNEL largest_size(float* out, const float* x, u32 n) {
     __shared__ float parts[LINE];
     float most = 0.0f;
-    for (u32 i = threadIdx.x; i < n; i += LINE) most = fmaxf(most, fabsf(x[i]));
+    for (u32 i = threadIdx.x; i < n; i += LINE) most = larger(most, fabsf(x[i]));
     parts[threadIdx.x] = most;
     __syncthreads();
     for (int half = LINE / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) parts[threadIdx.x] = fmaxf(parts[threadIdx.x], parts[threadIdx.x + half]);
+        if (threadIdx.x < half) parts[threadIdx.x] = larger(parts[threadIdx.x], parts[threadIdx.x + half]);
         __syncthreads();
     }
     if (threadIdx.x == 0) out[0] = parts[0];

@@ -26,8 +26,11 @@ pub fn accept(log_ratio: &Tensor, noise: &mut dyn Noise) -> Result<Tensor> {
         });
     }
     let u = noise.uniform(log_ratio.shape(), log_ratio.dtype(), log_ratio.device())?;
-    // `u` is below one, so a ratio of one or more is always accepted; no comparison holds for NaN.
-    Ok(u.lt(&log_ratio.exp()?)?)
+    // Uniform numbers are multiples of a step and may be 0, which a ratio of any size would exceed: half
+    // a step more, and they are in (0, 1]. A ratio of one or more is always accepted; no comparison holds
+    // for NaN.
+    let half_a_step = if u.dtype() == DType::F64 { 2_f64.powi(-54) } else { 2_f64.powi(-25) };
+    Ok((u + half_a_step)?.le(&log_ratio.exp()?)?)
 }
 
 /// The rows of `proposal` where `accepted` is not zero, those of `current` elsewhere, bit for bit.

@@ -1,5 +1,7 @@
 //! Largest singular values of kernels, by power iteration that goes on from update to update.
 
+use std::collections::BTreeMap;
+
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Storage, Tensor};
 use rayon::prelude::*;
 
@@ -16,13 +18,16 @@ const FIRST: usize = 40;
 const LATER: usize = 4;
 /// The least length that a vector is divided by.
 const LEAST: f32 = 1e-3;
+/// What names of the left vectors begin with in a saved state.
+const STATE: &str = "spectral.";
 
 /// The largest singular values of a list of kernels, each as the matrix `(output, input k k)`.
 ///
 /// For every matrix `W` two vectors are kept: `v = norm(W^T u)`, `u = norm(W v)` with
 /// `norm(a) = a / max(|a|, 1e-3)`, 40 times at first and 4 times at each later call (Miyato and others
 /// 2018, Algorithm 1, with the constants of NVAE); then `sigma = u^T W v`, of which only `W` has a
-/// gradient, `u v^T`. The vectors are not part of a model: after a restart they begin anew.
+/// gradient, `u v^T`. The vectors are not part of a model; a training that is to resume exactly keeps
+/// [`SpectralNorms::tensors`].
 #[derive(Clone, Debug, Default)]
 pub struct SpectralNorms {
     vectors: Vec<Pair>,
@@ -41,6 +46,49 @@ impl SpectralNorms {
     /// Before the first call.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The left vectors on the host, `spectral.<i>` for the kernel of that number; none before the first
+    /// call. The right ones follow from them.
+    ///
+    /// # Errors
+    /// Of the tensor library.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let named = self.left_vectors()?.into_iter().enumerate().map(|(i, u)| {
+            let n = u.len();
+            Ok((format!("{STATE}{i}"), Tensor::from_vec(u, n, &Device::Cpu)?))
+        });
+        named.collect()
+    }
+
+    fn left_vectors(&self) -> Result<Vec<Vec<f32>>> {
+        #[cfg(feature = "cuda")]
+        if !self.lefts.is_empty() {
+            return self.lefts.iter().map(|left| Ok(left.to_vec1::<f32>()?)).collect();
+        }
+        Ok(self.vectors.iter().map(|pair| pair.u.clone()).collect())
+    }
+
+    /// Takes what [`SpectralNorms::tensors`] gave, among other tensors. Without any the vectors begin
+    /// anew: older states have none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if one is missing or no vector.
+    pub fn restore(tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let n = tensors.keys().filter(|name| name.starts_with(STATE)).count();
+        let mut norms = Self::new();
+        for i in 0..n {
+            let name = format!("{STATE}{i}");
+            let u = tensors.get(&name).filter(|u| u.rank() == 1 && u.elem_count() > 0);
+            let Some(u) = u else {
+                let reason = format!("`{name}` of {n} is missing or no vector");
+                return Err(Error::Config { field: "state", reason });
+            };
+            let u = u.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec1()?;
+            // As long as the kernel has columns from the next call on.
+            norms.vectors.push(Pair { u, v: Vec::new() });
+        }
+        Ok(norms)
     }
 
     /// The sum of the largest singular values, a scalar that is differentiable in every kernel.
@@ -76,6 +124,11 @@ impl SpectralNorms {
                 expected,
                 got: vec![kernels.len()],
             });
+        }
+        for (pair, kernel) in self.vectors.iter_mut().zip(kernels) {
+            if pair.v.is_empty() {
+                pair.v = vec![0.0; sides(kernel)?[1]];
+            }
         }
         let rounds = if first { FIRST } else { LATER };
         #[cfg(feature = "cuda")]
@@ -161,6 +214,7 @@ impl Pair {
                 )));
             }
         };
+        self.begin_anew();
         for _ in 0..rounds {
             vectorised(
                 #[inline(always)]
@@ -168,6 +222,15 @@ impl Pair {
             );
         }
         Ok(())
+    }
+
+    /// A kernel of zeros leaves `u` zero, from which no round would come back: it begins again between all
+    /// axes.
+    fn begin_anew(&mut self) {
+        if dot(&self.u, &self.u) == 0.0 {
+            let even = (self.u.len() as f32).sqrt().recip();
+            self.u.fill(even);
+        }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::{build_rows, fused, on_cuda, slice, with_values};
+use super::{build_rows, fused, on_cuda, pool::max_pool2d, slice, with_values};
 use crate::{
     autograd::apply1,
     error::{Error, Result},
@@ -53,11 +53,11 @@ pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] for another rank or if the result would be empty.
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
-    let halves = halves("max_pool2", x)?;
+    halves("max_pool2", x)?;
     if fused(&[x]) {
         return Ok(apply1(MaxPool, &x.contiguous()?)?);
     }
-    Ok(squares(x, halves)?.max(5)?.max(3)?)
+    max_pool2d(x, 2, 2, 0)
 }
 
 fn axes(what: &'static str, x: &Tensor) -> Result<[usize; 4]> {

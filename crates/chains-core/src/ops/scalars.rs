@@ -62,10 +62,15 @@ pub fn max_abs(x: &Tensor) -> Result<Tensor> {
 
 /// The derivative of the largest size by every value.
 fn shares(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
-    let most = values.clone().fold(0.0_f64, |most, value| most.max(value.abs()));
+    let most = values.clone().fold(0.0_f64, |most, value| larger(most, value.abs()));
     let ties = values.clone().filter(|value| value.abs() >= most).count();
     let share = |value: f64| if value.abs() >= most { value.signum() / ties as f64 } else { 0.0 };
     values.map(share).collect()
+}
+
+/// The larger of two numbers, not a number if one of them is none.
+fn larger<T: PartialOrd>(most: T, value: T) -> T {
+    if most < value || value.partial_cmp(&value).is_none() { value } else { most }
 }
 
 struct MaxAbs;
@@ -76,7 +81,7 @@ impl CustomOp1 for MaxAbs {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let most = slice(x, lx)?.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let most = slice(x, lx)?.iter().fold(0.0_f32, |most, x| larger(most, x.abs()));
         Ok((CpuStorage::F32(vec![most]), ().into()))
     }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::moments::{Moments, Names};
 use crate::{
-    error::Result,
+    config::positive,
+    error::{Error, Result},
     ops::{AdamStep, adam_steps},
     params::ParamStore,
 };
@@ -32,6 +33,21 @@ impl AdamConfig {
     /// The defaults of Kingma and Ba 2015, Algorithm 1: 0.9, 0.999, 1e-8.
     pub const fn standard() -> Self {
         Self { beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+    }
+
+    /// Checks ranges: decays from 0 to below 1, `eps` above 0, without which an entry whose gradients are
+    /// all zero is no number.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        for (field, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                let reason = format!("{value} is not from 0 to below 1");
+                return Err(Error::Config { field, reason });
+            }
+        }
+        positive("eps", self.eps)
     }
 }
 
@@ -145,7 +161,7 @@ impl Adam {
     /// prefix `adam.` are not looked at.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for a moment without its parameter, partner or shape.
+    /// [`Error::Config`] for a moment without its parameter, partner or shape.
     pub fn restore(
         config: AdamConfig,
         steps: u64,
@@ -204,6 +220,24 @@ mod tests {
                 < 1e-6
         );
         Ok(())
+    }
+
+    #[test]
+    fn constants_out_of_range_are_refused_by_name() {
+        let base = AdamConfig::standard();
+        base.validate().unwrap();
+        AdamConfig { beta1: 0.0, beta2: 0.0, ..base }.validate().unwrap();
+        for (config, field) in [
+            (AdamConfig { beta1: 1.0, ..base }, "beta1"),
+            (AdamConfig { beta1: f64::NAN, ..base }, "beta1"),
+            (AdamConfig { beta2: -0.1, ..base }, "beta2"),
+            (AdamConfig { beta2: 1.5, ..base }, "beta2"),
+            (AdamConfig { eps: 0.0, ..base }, "eps"),
+            (AdamConfig { eps: f64::INFINITY, ..base }, "eps"),
+        ] {
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.contains(&format!("`{field}`")), "{field}: {message}");
+        }
     }
 
     #[test]

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, backprop::GradStore};
 use serde::{Deserialize, Serialize};
 
-use super::moments::{Moments, Names};
+use super::{
+    adam::AdamConfig,
+    moments::{Moments, Names},
+};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     ops::{AdamaxStep, adamax_steps},
     params::ParamStore,
 };
@@ -30,6 +33,20 @@ impl AdamaxConfig {
     /// The constants of NVAE (its section 4 and published code): 0.9, 0.999, 1e-3, decay 3e-4.
     pub const fn nvae() -> Self {
         Self { beta1: 0.9, beta2: 0.999, eps: 1e-3, weight_decay: 3e-4 }
+    }
+
+    /// Checks ranges: those of [`AdamConfig::validate`], and that the decay of weights is not negative.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let Self { beta1, beta2, eps, weight_decay } = *self;
+        AdamConfig { beta1, beta2, eps }.validate()?;
+        if weight_decay.is_finite() && weight_decay >= 0.0 {
+            return Ok(());
+        }
+        let reason = format!("{weight_decay} must not be negative");
+        Err(Error::Config { field: "weight_decay", reason })
     }
 }
 
@@ -92,7 +109,7 @@ impl Adamax {
     /// prefix `adamax.` are not looked at.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for a moment without its parameter, partner or shape.
+    /// [`Error::Config`] for a moment without its parameter, partner or shape.
     pub fn restore(
         config: AdamaxConfig,
         steps: u64,

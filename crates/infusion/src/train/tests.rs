@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
-use chains_core::{Error, HostNoise, Seed, density::LogDensity, schedule::InfusionRate};
+use chains_core::{
+    Error, HostNoise, Seed, density::LogDensity, optim::AdamConfig, schedule::InfusionRate,
+};
 
 use super::*;
 use crate::chain::InfusionChain;
@@ -222,6 +224,91 @@ fn gradients_through_network_and_chain_agree_with_slopes() -> Result<()> {
         assert_slope(&model, &|| lower_bound_loss(&model, &x, &mut noise()))?;
         let states = states(&model, &x)?;
         assert_slope(&model, &|| single(&model, 2, &states[1], &x))?;
+    }
+    Ok(())
+}
+
+/// Adam without moments and with a constant far above every gradient: a step is nearly `RATE / eps`
+/// gradients long, so that rounding stays rounding.
+const NO_MOMENTS: AdamConfig = AdamConfig { beta1: 0.0, beta2: 0.0, eps: 10.0 };
+const RATE: f64 = 50.0;
+
+/// Trainable parameters, one behind the other.
+fn parameters(model: &InfusionModel) -> Result<Vec<f64>> {
+    let mut all = Vec::new();
+    for (_, var) in model.store().trainable() {
+        all.extend(var.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+    }
+    Ok(all)
+}
+
+/// Section 2.3.2 as printed, one piece after the other: after every t a step at [`RATE`] times
+/// `share(t)`; `z_t` is drawn from the conditional before that step, or, if `late`, after it.
+/// Returns `sum_t (t/T) loss_t`.
+fn per_step_by_hand(
+    model: &InfusionModel,
+    x: &Tensor,
+    share: &dyn Fn(usize) -> f64,
+    late: bool,
+) -> Result<f64> {
+    let steps = model.config().network.steps;
+    let (operator, prior) = (model.operator(Statistics::Batch), model.prior()?);
+    let chain = model.infusion_chain(&operator, &prior);
+    let (mut adam, mut noise, spike) = (Adam::new(NO_MOMENTS), noise(), chain.spike(x)?);
+    let mut z = chain.proposal(0, prior.batch(x.dim(0)?)?, spike.clone())?.draw(&mut noise)?;
+    let mut sum = 0.0;
+    for t in 1..=steps {
+        let at = Step::at(t - 1);
+        let before = operator.conditional(&z, at)?;
+        let loss = single(model, t, &z, x)?;
+        sum += t as f64 / steps as f64 * scalar(&loss)?;
+        adam.step(model.store(), &loss.backward()?, RATE * share(t))?;
+        if t < steps {
+            let law = if late { operator.conditional(&z, at)? } else { before };
+            z = chain.proposal(t, law, spike.clone())?.draw(&mut noise)?;
+        }
+    }
+    Ok(sum)
+}
+
+#[test]
+fn updates_after_every_t_scale_their_rate_and_draw_the_next_state_before_they_step() -> Result<()> {
+    let steps = 3;
+    let objective = Objective::DenoisingPerStep;
+    let config = TrainConfig { objective, ..TrainConfig::published() };
+    for convolutional in [false, true] {
+        let fresh = || -> Result<InfusionModel> {
+            let [dense, maps] = models(steps)?;
+            Ok(if convolutional { maps } else { dense })
+        };
+        let model = fresh()?;
+        let (x, begun) = (rows(&model, 16)?, parameters(&model)?);
+        let mut adam = Adam::new(NO_MOMENTS);
+        let loss = update(&model, &mut adam, &config, RATE, &x, &mut noise())?;
+        assert_eq!(adam.steps(), 3);
+        let ended = parameters(&model)?;
+        let distance =
+            |a: &[f64], b: &[f64]| norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>());
+        let moved = distance(&ended, &begun);
+        // The distance from what is done by hand, as a share of the whole way.
+        let off = |share: &dyn Fn(usize) -> f64, late: bool| -> Result<(f64, f64)> {
+            let other = fresh()?;
+            let loss = per_step_by_hand(&other, &x, share, late)?;
+            Ok((loss, distance(&parameters(&other)?, &ended) / moved))
+        };
+        let scaled = |t: usize| t as f64 / steps as f64;
+        let (want, same) = off(&scaled, false)?;
+        assert!((loss - want).abs() < 1e-4 * want.abs().max(1.0), "{loss} {want}");
+        assert!(same < 1e-4, "{same} of the way apart");
+        // The comparison tells other rates from these, and a later draw.
+        let (_, unscaled) = off(&|_| 1.0, false)?;
+        assert!(unscaled > 1e-2, "{unscaled} of the way apart at one rate for all t");
+        let (_, early) = off(&|t| scaled(t - 1), false)?;
+        assert!(early > 1e-2, "{early} of the way apart at rates one step early");
+        if !convolutional {
+            let (_, late) = off(&scaled, true)?;
+            assert!(late > 1e-3, "{late} of the way apart with states drawn after the step");
+        }
     }
     Ok(())
 }

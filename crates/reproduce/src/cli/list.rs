@@ -62,7 +62,7 @@ fn of_paper(paper: &Paper, request: &Request) -> String {
             "", time[0], time[1], time[2], ""
         );
     }
-    out + "\n* runs when no --experiment is given\n"
+    out + "\n* runs when no --experiment is given; times are those of two cores\n"
 }
 
 fn state(experiment: &Experiment, request: &Request) -> String {

@@ -222,6 +222,10 @@ pub(super) fn writable(option: &str, path: &Path) -> Result<()> {
     if path.is_dir() {
         return refuse("is a folder; give the name of a file".into());
     }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return refuse(format!("cannot be written: there is no folder {}", folder.display()));
+    }
     // A write that is given up leaves nothing behind, but shows that a file can be made there.
     let mut made = false;
     let tried = write_atomic(path, |_| {

@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// `infusion`, `walkback`, `variational-annealing`, `vera`, `metrics`, or `all`
+    /// `infusion`, `walkback`, `variational-annealing`, `vaebm`, `vera`, `metrics`, or `all`
     paper: String,
     /// Experiment to run, repeatable; `all` for every one. Default: the headline ones
     #[arg(long = "experiment", value_name = "ID")]
@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Run directory. Default: target/reproduce/PAPER/EXPERIMENT/SCALE-SEED; with several
-    /// experiments, one folder for each below it
+    /// experiments, one folder EXPERIMENT for each below it, with several papers PAPER/EXPERIMENT
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on where an earlier run of the same settings stopped
@@ -72,6 +72,12 @@ pub(super) fn run(args: Args) -> Result<u8> {
     let papers = papers(&args.paper)?;
     let root = root();
     let base = args.out.clone().unwrap_or_else(|| root.join("target/reproduce"));
+    if let Some(data) = args.data.as_deref().filter(|data| !data.exists()) {
+        return Err(Error::Usage(format!(
+            "--data {}: there is no such folder or file",
+            data.display()
+        )));
+    }
     let (device, device_name) = args.accelerator.open()?;
     let mut request = Request {
         scale: args.scale,
@@ -102,6 +108,9 @@ pub(super) fn run(args: Args) -> Result<u8> {
     let skipped = leave_out(&mut chosen, &mut request)?;
     let mut passed = true;
     for Chosen { paper, experiment, overrides, out, .. } in chosen {
+        if request.resume && !out.exists() {
+            print(&format!("nothing to resume in {}; it begins anew\n", out.display()));
+        }
         request.overrides = overrides;
         let results = execute(&request, paper, experiment, &out)?;
         passed &= results.passed();
@@ -120,6 +129,8 @@ fn choose(args: &Args, papers: &[&'static Paper], base: &Path) -> Result<Vec<Cho
         for experiment in paper.select(&args.experiments)? {
             let run = format!("{}-{}", args.scale.name(), args.seed);
             let out = match args.out {
+                // Two papers may have experiments of one name.
+                Some(_) if papers.len() > 1 => base.join(paper.id).join(experiment.id),
                 Some(_) => base.join(experiment.id),
                 None => base.join(paper.id).join(experiment.id).join(run),
             };
@@ -220,6 +231,9 @@ fn summary(results: &Results, out: &Path) -> String {
         results.seed,
         results.wall_s
     );
+    if results.scale == Scale::Smoke.name() {
+        text += "  a smoke run: it shows that the path works, its numbers mean nothing\n";
+    }
     for metric in &results.metrics {
         let value = match metric.std_error {
             Some(error) => format_with_error(metric.value, error),

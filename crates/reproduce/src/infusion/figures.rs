@@ -119,8 +119,9 @@ fn trained(run: &mut Run<'_>, settings: &TrainSettings) -> Result<(Images, Train
 /// Figure 1.
 pub(super) fn chains(run: &mut Run<'_>) -> Result<()> {
     let (settings, images, trained) = shared(run)?;
-    pictures::generated_chains(run, &images, &trained.model, settings.train.steps)?;
-    let [first, last] = generated_means(run, &trained.model, 200, settings.train.steps)?;
+    let options = settings.train.sampling(settings.train.steps);
+    pictures::generated_chains(run, &images, &trained.model, &options)?;
+    let [first, last] = generated_means(run, &trained.model, 200, &options)?;
     // Uncertain early, decided late: the means sharpen towards black and white.
     let contrast = |x: &Tensor| -> Result<f64> {
         let x = rows(x)?;
@@ -218,7 +219,8 @@ pub(super) fn curves(run: &mut Run<'_>) -> Result<()> {
 pub(super) fn parzen(run: &mut Run<'_>) -> Result<()> {
     let (settings, images, trained) = shared(run)?;
     let (model, n) = (&trained.model, settings.samples.parzen_samples);
-    let means = Means::generate(run, model, n, model.config().network.steps)?;
+    let options = settings.train.sampling(settings.train.steps);
+    let means = Means::generate(run, model, n, &options)?;
     parzen_rows(run, &images, model, &means, &settings.samples)
 }
 
@@ -226,10 +228,10 @@ pub(super) fn parzen(run: &mut Run<'_>) -> Result<()> {
 pub(super) fn samples(run: &mut Run<'_>) -> Result<()> {
     let settings = resolve_samples(run.request)?;
     let (images, trained) = trained(run, &settings.train)?;
-    let (model, steps) = (&trained.model, settings.samples.sample_steps);
-    pictures::samples(run, &images, model, steps)?;
+    let (model, options) = (&trained.model, settings.train.sampling(settings.samples.sample_steps));
+    pictures::samples(run, &images, model, &options)?;
     let Means { samples, one_step, prior } =
-        Means::generate(run, model, settings.classifier_samples, steps)?;
+        Means::generate(run, model, settings.classifier_samples, &options)?;
     let sets = [("samples", &samples), ("one_step", &one_step), ("noise", &prior)];
     digit_scores(run, &images, &sets, &[])?;
     run.paragraph(
@@ -244,22 +246,21 @@ pub(super) fn inpainting(run: &mut Run<'_>) -> Result<()> {
     let (settings, images, trained) = shared(run)?;
     let (n, completions) = run.request.scale.pick((10, 3), (100, 8), (100, 8));
     let extent = Extent { name: "", bounded: true, images: n.min(images.test.len()), completions };
-    complete(run, &images, &trained, extent, settings.train.steps)
+    complete(run, &images, &trained, extent, &settings.train.sampling(settings.train.steps))
 }
 
-/// Completes test images with chains of so many steps.
+/// Completes test images.
 pub(super) fn complete(
     run: &mut Run<'_>,
     images: &Images,
     trained: &Trained,
     extent: Extent,
-    steps: usize,
+    options: &SampleOptions,
 ) -> Result<()> {
-    let options = SampleOptions::new(steps);
     let mean = trained.moments.mean();
     run.heading("Completions (Figure 5)");
     completions(run, images, &mean, extent, |[x, mask], noise, visit| {
-        inpaint(&trained.model, x, mask, &options, noise, |_, generated| visit(generated))
+        inpaint(&trained.model, x, mask, options, noise, |_, generated| visit(generated))
     })
 }
 

@@ -7,7 +7,7 @@ use chains_core::chain::PathSummary;
 use infusion::{EstimateOptions, rate_zero_log_prob};
 use serde::{Deserialize, Serialize};
 
-use published::{PUBLISHED, remark};
+use published::{PUBLISHED, best_rate, remark};
 
 use super::{
     estimates::frozen_estimate,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::Result,
     images::Images,
-    limits::{bad, finite_check, refuse},
+    limits::{bad, beside, compares, finite_check, refuse},
     plots::{Plot, Series},
     report::{Align, Table, format_number, format_with_error},
     request::{Request, Scale},
@@ -181,14 +181,8 @@ fn whole(run: &mut Run<'_>, settings: &GridSettings) -> Result<()> {
     }
     for (steps, rate) in &best {
         let metric = Metric::new(format!("best_rate_t{steps}"), *rate, "rate");
-        let published = if settings.constant {
-            [None, None, Some(0.08), Some(0.06)]
-        } else {
-            [Some(0.3), Some(0.1), Some(0.02), Some(0.01)]
-        };
-        let index = PUBLISHED.iter().position(|(t, _)| t == steps).unwrap_or(0);
-        run.metric(match published[index] {
-            Some(published) => metric.published(published),
+        run.metric(match best_rate(*steps, settings.constant) {
+            Some(published) => beside(metric, published, is_papers(run, &images)),
             None => metric,
         });
     }
@@ -200,6 +194,11 @@ fn whole(run: &mut Run<'_>, settings: &GridSettings) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Only the paper's own setting compares: another training has another bound and another best rate.
+fn is_papers(run: &Run<'_>, images: &Images) -> bool {
+    run.request.scale == Scale::Paper && compares(run, images)
 }
 
 /// Trains and scores one cell; also the closed form of rate 0 on the same images.
@@ -227,7 +226,7 @@ fn one(
     let network = &model.config().network;
     let closed = rate_zero_log_prob(&moments, &x, network.variance_floor, network.variance_scale)?;
     let closed = closed.iter().sum::<f64>() / closed.len() as f64;
-    let [_, samples] = generated_means(run, &model, 20, steps)?;
+    let [_, samples] = generated_means(run, &model, 20, &train_settings.sampling(steps))?;
     let bound = PathSummary::of(&found.weights[0]);
     Ok((Cell { rate, bound, curve, samples }, closed))
 }
@@ -255,17 +254,16 @@ fn report(
             format_with_error(lower_bound, lower_bound_se),
             theirs.map(|(_, value)| value.to_string()).unwrap_or_default(),
         ]);
-        let mut metric =
+        let metric =
             Metric::new(format!("lower_bound_t{steps}_rate{}", cell.rate), lower_bound, "nats")
                 .std_error(lower_bound_se)
                 .n(examples)
                 .setting("k", chains)
                 .setting("pixels", images.event().iter().product::<usize>());
-        // Only the paper's own setting compares.
-        if let (Some((_, value)), true) = (theirs, paper) {
-            metric = metric.published(*value);
-        }
-        run.metric(metric);
+        run.metric(match theirs {
+            Some((_, value)) => beside(metric, *value, is_papers(run, images)),
+            None => metric,
+        });
     }
     run.metric(Metric::new(format!("rate_zero_closed_form_t{steps}"), closed, "nats"));
     run.table(table);

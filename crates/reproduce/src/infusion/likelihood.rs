@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use chains_core::chain::{LogWeights, PathSummary};
-use eval_metrics::log_grid;
+use eval_metrics::{bits_per_dim, log_grid};
 use infusion::{EstimateOptions, rate_zero_log_prob};
 
 use super::{estimates::frozen_estimate, settings::LikelihoodSettings, training::Trained};
@@ -11,6 +11,7 @@ use crate::{
     error::Result,
     images::Images,
     limits::{beside, compares, finite_check},
+    repeats::repeated,
     report::{Align, Table, format_with_error},
     request::Scale,
     results::{Check, Metric},
@@ -75,10 +76,11 @@ fn lower_bound(
         .setting("statistics", "frozen");
     run.metric(beside(metric, 1350.598, compares(run, images)));
     if !images.pooled {
-        let bits = x.dim(1)? as f64 * std::f64::consts::LN_2;
-        let value = 8.0 - bound.lower_bound / bits;
+        let dim = x.dim(1)?;
+        let value = score(bits_per_dim(bound.lower_bound, dim))?;
+        let error = bound.lower_bound_se / (dim as f64 * std::f64::consts::LN_2);
         let metric = Metric::new("bits_per_dim_test", value, "bits per dimension");
-        let metric = metric.std_error(bound.lower_bound_se / bits).n(bound.examples);
+        let metric = metric.std_error(error).n(bound.examples);
         run.metric(metric.setting("k", bound.chains));
     }
     let network = &model.config().network;
@@ -158,37 +160,14 @@ fn estimates(
     let one = |run: &mut Run<'_>, chains: usize| -> Result<Row> {
         let options =
             EstimateOptions { output_variances: variances.clone(), ..EstimateOptions::new(chains) };
-        let mut repeats = Vec::new();
-        for repeat in 0..settings.is_repeats {
-            let seed = seed.indexed(chains as u64).indexed(repeat as u64);
-            let found = frozen_estimate(&trained.model, x, &options, seed, run.observer()?)?;
-            let summaries = found.weights.iter().map(|weights| PathSummary::of(weights));
-            repeats.push(summaries.collect::<Vec<_>>());
-        }
-        let of = |variant: usize| repeats.iter().map(|r| r[variant]).collect::<Vec<_>>();
-        let (summaries, spread) =
-            (0..variances.len()).map(|variant| over_repeats(&of(variant))).unzip();
+        let found = repeated(settings.is_repeats, |repeat| {
+            let seed = seed.indexed(chains as u64).indexed(repeat);
+            Ok(frozen_estimate(&trained.model, x, &options, seed, run.observer()?)?.weights)
+        })?;
+        let (summaries, spread) = found.iter().map(|r| (r.summary, r.spread)).unzip();
         Ok(Row { chains, summaries, spread })
     };
     settings.is_chains.iter().map(|chains| one(run, *chains)).collect()
-}
-
-/// Means over repetitions, and the standard deviation of the importance-sampling estimate.
-fn over_repeats(repeats: &[PathSummary]) -> (PathSummary, Option<f64>) {
-    let n = repeats.len() as f64;
-    let mean = |f: fn(&PathSummary) -> f64| repeats.iter().map(f).sum::<f64>() / n;
-    let importance_sampling = mean(|s| s.importance_sampling);
-    let scatter =
-        repeats.iter().map(|s| (s.importance_sampling - importance_sampling).powi(2)).sum::<f64>();
-    let summary = PathSummary {
-        lower_bound: mean(|s| s.lower_bound),
-        lower_bound_se: mean(|s| s.lower_bound_se),
-        importance_sampling,
-        importance_sampling_se: mean(|s| s.importance_sampling_se),
-        effective_sample_size: mean(|s| s.effective_sample_size),
-        ..repeats[0]
-    };
-    (summary, (repeats.len() > 1).then(|| (scatter / (n - 1.0)).sqrt()))
 }
 
 fn report_estimates(

@@ -76,10 +76,12 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     run.paragraph(pictures::training_sentence(&images, &trained));
     likelihood(run, &images, &trained, &settings.likelihood)?;
     let (model, n) = (&trained.model, settings.samples.parzen_samples);
-    let means = Means::generate(run, model, n, model.config().network.steps)?;
+    let options = settings.train.sampling(settings.train.steps);
+    let means = Means::generate(run, model, n, &options)?;
     parzen_rows(run, &images, model, &means, &settings.samples)?;
     digit_scores(run, &images, &[("samples", &means.samples)], &[])?;
-    pictures::samples(run, &images, &trained.model, settings.samples.sample_steps)?;
+    let longer = settings.train.sampling(settings.samples.sample_steps);
+    pictures::samples(run, &images, &trained.model, &longer)?;
     pictures::curves(run, &images, &trained.curve)?;
-    pictures::generated_chains(run, &images, &trained.model, settings.train.steps)
+    pictures::generated_chains(run, &images, &trained.model, &options)
 }

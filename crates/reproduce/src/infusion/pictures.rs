@@ -25,14 +25,13 @@ pub(super) fn generated_means(
     run: &Run<'_>,
     model: &InfusionModel,
     n: usize,
-    steps: usize,
+    options: &SampleOptions,
 ) -> Result<[Tensor; 2]> {
     let seed = run.request.stream().child("generate");
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for (index, block) in blocks(n, 500).enumerate() {
         let mut noise = seed.indexed(index as u64).host_noise();
-        let options = SampleOptions::new(steps);
-        let found = generate(model, block.len(), &options, &mut noise, |t, generated| {
+        let found = generate(model, block.len(), options, &mut noise, |t, generated| {
             if t == 0 {
                 first.push(generated.mean.clone());
             }
@@ -54,7 +53,8 @@ pub(crate) fn shipped_means(run: &Run<'_>, n: usize) -> Result<Option<Tensor>> {
         return Ok(None);
     }
     let model = InfusionModel::load(&dir, &run.request.device)?;
-    let [_, means] = generated_means(run, &model, n, 2 * model.config().network.steps)?;
+    let options = SampleOptions::new(2 * model.config().network.steps);
+    let [_, means] = generated_means(run, &model, n, &options)?;
     Ok(Some(means))
 }
 
@@ -69,14 +69,14 @@ pub(super) struct Means {
 }
 
 impl Means {
-    /// Of `n` chains of `steps` steps, the first ones that this run generates.
+    /// Of `n` chains, the first ones that this run generates.
     pub(super) fn generate(
         run: &Run<'_>,
         model: &InfusionModel,
         n: usize,
-        steps: usize,
+        options: &SampleOptions,
     ) -> Result<Self> {
-        let [one_step, samples] = generated_means(run, model, n, steps)?;
+        let [one_step, samples] = generated_means(run, model, n, options)?;
         let mut noise = run.request.stream().child("prior-samples").host_noise();
         let prior = model.prior()?.sample(n, &mut noise)?;
         Ok(Self { samples, one_step, prior })
@@ -88,10 +88,10 @@ pub(super) fn samples(
     run: &mut Run<'_>,
     images: &Images,
     model: &InfusionModel,
-    steps: usize,
+    options: &SampleOptions,
 ) -> Result<()> {
-    let [_, mean] = generated_means(run, model, 100, steps)?;
-    samples_sheet(run, images, &mean, steps)?;
+    let [_, mean] = generated_means(run, model, 100, options)?;
+    samples_sheet(run, images, &mean, options.steps)?;
     neighbours(run, images, &mean)
 }
 
@@ -100,10 +100,10 @@ pub(super) fn generated_chains(
     run: &mut Run<'_>,
     images: &Images,
     model: &InfusionModel,
-    steps: usize,
+    options: &SampleOptions,
 ) -> Result<()> {
     run.heading("Generated chains (Figure 1)");
-    generated_chains_named(run, images, model, steps, "chains")
+    generated_chains_named(run, images, model, options, "chains")
 }
 
 /// The same under another file name.
@@ -111,13 +111,13 @@ pub(super) fn generated_chains_named(
     run: &mut Run<'_>,
     images: &Images,
     model: &InfusionModel,
-    steps: usize,
+    options: &SampleOptions,
     name: &str,
 ) -> Result<()> {
     let mut noise = run.request.stream().child("chains").host_noise();
     let start = model.prior()?.sample(10, &mut noise)?;
     let (mut states, mut means) = (vec![start.clone()], Vec::new());
-    generate_from(model, start, &SampleOptions::new(steps), &mut noise, |_, generated| {
+    generate_from(model, start, options, &mut noise, |_, generated| {
         states.push(generated.position.clone());
         means.push(generated.mean.clone());
         Ok(())

@@ -1,12 +1,17 @@
-//! Settings of the experiments: flat, so that `--set key=value` reaches everything.
+//! Settings of the experiments: flat, one key of `--set key=value` each. The range of the variance head
+//! while training, the small number of norms and Adam's constants are the paper's and have no key.
+
+mod objective;
 
 use chains_core::{
     dist::Masks,
     optim::AdamConfig,
     schedule::{InfusionRate, LearningRate},
 };
-use infusion::{Architecture, ChainConfig, ModelConfig, NetworkConfig, Objective, TrainConfig};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use infusion::{
+    Architecture, ChainConfig, ModelConfig, NetworkConfig, Objective, SampleOptions, TrainConfig,
+};
+use serde::{Deserialize, Serialize};
 
 use super::training::Recipe;
 use crate::{
@@ -38,9 +43,14 @@ pub struct TrainSettings {
     pub rate_code_shift: bool,
     /// Variance of the narrow Gaussian at the target.
     pub target_variance: f64,
+    /// Added to the per-dimension variance of the prior.
+    pub prior_floor: f64,
+    /// Infuse all channels of a pixel together, with their joint density, as the published code draws
+    /// them; the same for one channel.
+    pub shared_masks: bool,
     /// `denoising`, `denoising-per-step`, `lower-bound`, `lower-bound-detached`,
     /// `lower-bound-detached-weighted`, or the table that `config.toml` has.
-    #[serde(deserialize_with = "objective")]
+    #[serde(deserialize_with = "objective::named")]
     pub objective: Objective,
     /// Passes over the training images.
     pub epochs: usize,
@@ -63,6 +73,10 @@ pub struct TrainSettings {
     pub data_biases: bool,
     /// Training images in the frozen statistics.
     pub statistics_images: usize,
+    /// Collect the frozen statistics on the model's own chain instead of infused ones.
+    pub statistics_on_model_chain: bool,
+    /// Variance floor of generated chains, the published code's being 1e-5; 0 for the model's own.
+    pub sampling_floor: f64,
 }
 
 impl TrainSettings {
@@ -79,6 +93,8 @@ impl TrainSettings {
             rate_increment: 0.01,
             rate_code_shift: false,
             target_variance: 1e-4,
+            prior_floor: 1e-5,
+            shared_masks: false,
             objective: Objective::Denoising,
             epochs: 1500,
             batch_size: 512,
@@ -90,6 +106,8 @@ impl TrainSettings {
             weight_average: 0.0,
             data_biases: false,
             statistics_images: 50_000,
+            statistics_on_model_chain: false,
+            sampling_floor: 0.0,
         }
     }
 
@@ -176,6 +194,9 @@ impl TrainSettings {
         if self.hidden.contains(&0) {
             return bad("hidden", "a layer has no unit");
         }
+        if !self.sampling_floor.is_finite() || self.sampling_floor < 0.0 {
+            return bad("sampling_floor", "must be a variance, or 0 for the model's own floor");
+        }
         Ok(Cut {
             train: self.train_images,
             validation: self.validation_images,
@@ -195,11 +216,23 @@ impl TrainSettings {
         ModelConfig {
             network: NetworkConfig::with(event, architecture, self.steps),
             chain: ChainConfig {
+                rate,
                 target_variance: self.target_variance,
-                masks: Masks::PerDimension,
-                ..ChainConfig::with(rate)
+                prior_floor: self.prior_floor,
+                masks: if self.shared_masks {
+                    Masks::PerPixel { channels: event[0] }
+                } else {
+                    Masks::PerDimension
+                },
             },
         }
+    }
+
+    /// How chains of so many steps are generated.
+    pub(super) fn sampling(&self, steps: usize) -> SampleOptions {
+        let floor = self.sampling_floor;
+        let variance_floor = (floor > 0.0).then_some(floor);
+        SampleOptions { variance_floor, ..SampleOptions::new(steps) }
     }
 
     /// Objective and optimiser.
@@ -247,39 +280,9 @@ impl TrainSettings {
             weight_average: self.weight_average,
             data_biases: self.data_biases,
             statistics: self.statistics_images,
+            statistics_on_model_chain: self.statistics_on_model_chain,
             snapshots: false,
         }
-    }
-}
-
-/// An objective as a bare name, as one types it after `--set`, or as a table.
-fn objective<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Objective, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "must be denoising, denoising-per-step, lower-bound, lower-bound-detached or \
-                     lower-bound-detached-weighted, or a table with one of the first four as `kind`"
-    )]
-    enum Either {
-        Name(String),
-        Table(Objective),
-    }
-    let name = match Either::deserialize(deserializer)? {
-        Either::Table(objective) => return Ok(objective),
-        Either::Name(name) => name,
-    };
-    match name.as_str() {
-        "denoising" => Ok(Objective::Denoising),
-        "denoising-per-step" => Ok(Objective::DenoisingPerStep),
-        "lower-bound" => Ok(Objective::LowerBound),
-        "lower-bound-detached" => Ok(Objective::LowerBoundDetached { weighted: false }),
-        "lower-bound-detached-weighted" => Ok(Objective::LowerBoundDetached { weighted: true }),
-        other => Err(de::Error::custom(format!(
-            "`{other}` is not denoising, denoising-per-step, lower-bound, lower-bound-detached or \
-             lower-bound-detached-weighted"
-        ))),
     }
 }
 

@@ -31,6 +31,10 @@ pub struct Recipe {
     pub data_biases: bool,
     /// Training images in the frozen statistics.
     pub statistics: usize,
+    /// Collect them on the model's own chain instead of infused ones.
+    // Left out where it is false: models trained before there was a choice keep their names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub statistics_on_model_chain: bool,
     /// Keep the infusion chain of one training image after every epoch (Figure 2).
     pub snapshots: bool,
 }

@@ -133,7 +133,8 @@ pub(super) fn schedule(run: &mut Run<'_>) -> Result<()> {
         let file = name.replace(' ', "-");
         let caption = "Columns: z_0, z_1, ..; last: the target.";
         run.chains(&format!("infused-{file}"), images.event(), &shown, caption)?;
-        generated_chains_named(run, &images, &trained.model, own.steps, &file)?;
+        let options = own.sampling(own.steps);
+        generated_chains_named(run, &images, &trained.model, &options, &file)?;
         curves.push((name, curve));
     }
     run.heading("Distance of the infused state to its target");
@@ -217,7 +218,8 @@ pub(super) fn objectives(run: &mut Run<'_>) -> Result<()> {
         let own = TrainSettings { objective, ..settings.train.clone() };
         let trained = train(run, &images, &own.recipe(images.event()), &format!("train {name}"))?;
         let bound = test_bound(run, &images, &trained, name)?;
-        let [_, means] = generated_means(run, &trained.model, settings.parzen_samples, own.steps)?;
+        let (n, options) = (settings.parzen_samples, own.sampling(own.steps));
+        let [_, means] = generated_means(run, &trained.model, n, &options)?;
         let found = score(parzen(rows(&means)?.view(), test.view(), 0.17))?;
         let key = name.replace('-', "_");
         run.metric(

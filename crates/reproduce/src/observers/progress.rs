@@ -13,7 +13,7 @@ use crate::report::format_number;
 /// Progress on stderr: a bar with elapsed time, time left and the last scalars on a terminal,
 /// plain lines otherwise.
 ///
-/// A line reads `train 120/3900 loss=0.4312 1.23 upd/s ETA 3m10s`; one comes every ten seconds
+/// A line reads `train 120/3900 loss=0.4312 1.23/s ETA 3m10s`; one comes every ten seconds
 /// unless [`Progress::every`] says otherwise, and one when a stage ends.
 pub struct Progress {
     /// Where lines go; `None` draws bars.
@@ -132,7 +132,7 @@ impl Stage {
         let rate = self.rate(elapsed);
         let digits = if rate < 10.0 { 2 } else { 0 };
         let Self { name, step, scalars, .. } = self;
-        format!("{name} {step}{total}{gap}{scalars} {rate:.digits$} upd/s")
+        format!("{name} {step}{total}{gap}{scalars} {rate:.digits$}/s")
     }
 
     fn line(&self, elapsed: Duration) -> String {
@@ -216,8 +216,8 @@ mod tests {
         let often = run(Duration::ZERO);
         let lines: Vec<_> = often.lines().collect();
         assert_eq!(lines.len(), 3, "{often}");
-        assert!(lines[0].starts_with("train 1/2 loss=0.25 ") && lines[0].contains(" upd/s ETA "));
-        assert!(lines[2].starts_with("train 2/2 loss=0.25 ") && lines[2].contains(" upd/s in "));
+        assert!(lines[0].starts_with("train 1/2 loss=0.25 ") && lines[0].contains("/s ETA "));
+        assert!(lines[2].starts_with("train 2/2 loss=0.25 ") && lines[2].contains("/s in "));
         let seldom = run(Duration::from_secs(3600));
         assert!(seldom.starts_with("train 2/2 loss=0.25 ") && seldom.lines().count() == 1);
     }
@@ -237,12 +237,12 @@ mod tests {
         };
         // 20 updates in 10 s: 2 a second, 380 to go.
         let elapsed = Duration::from_secs(10);
-        assert_eq!(stage.line(elapsed), "train 120/500 loss=1.5 2.00 upd/s ETA 3m10s");
+        assert_eq!(stage.line(elapsed), "train 120/500 loss=1.5 2.00/s ETA 3m10s");
         stage.total = None;
-        assert_eq!(stage.line(elapsed), "train 120 loss=1.5 2.00 upd/s");
+        assert_eq!(stage.line(elapsed), "train 120 loss=1.5 2.00/s");
         stage.step = 100;
         stage.total = Some(500);
-        assert_eq!(stage.line(elapsed), "train 100/500 loss=1.5 0.00 upd/s");
+        assert_eq!(stage.line(elapsed), "train 100/500 loss=1.5 0.00/s");
     }
 
     #[test]

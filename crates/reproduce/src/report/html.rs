@@ -24,7 +24,7 @@ pub(super) fn render(report: &Report, dir: &Path) -> Result<String> {
         match block {
             Block::Heading(text) => out += &format!("<h2>{}</h2>\n", escape(text)),
             Block::Subheading(text) => out += &format!("<h3>{}</h3>\n", escape(text)),
-            Block::Paragraph(text) => out += &format!("<p>{}</p>\n", escape(text)),
+            Block::Paragraph(text) => out += &format!("<p>{}</p>\n", marked(text)),
             Block::Table(table) => out += &table_html(table),
             Block::Plot(path, caption) => out += &figure(&svg(&dir.join(path))?, caption),
             Block::Sheet(path, caption) => out += &figure(&png(&dir.join(path), caption)?, caption),
@@ -77,7 +77,7 @@ fn checks_html(checks: &[Check]) -> String {
     let mut out = "<ul class=\"checks\">\n".to_owned();
     for Check { name, passed, detail } in checks {
         let (class, word) = if *passed { ("passed", "passed") } else { ("failed", "failed") };
-        let (name, detail) = (escape(name), escape(detail));
+        let (name, detail) = (marked(name), escape(detail));
         out += &format!(
             "<li><span class=\"{class}\">{word}</span> {name} <code>{detail}</code></li>\n"
         );
@@ -86,7 +86,7 @@ fn checks_html(checks: &[Check]) -> String {
 }
 
 fn figure(picture: &str, caption: &str) -> String {
-    format!("<figure>\n{picture}\n<figcaption>{}</figcaption>\n</figure>\n", escape(caption))
+    format!("<figure>\n{picture}\n<figcaption>{}</figcaption>\n</figure>\n", marked(caption))
 }
 
 /// A plot as it stands in its file, after a look that it is one.
@@ -111,6 +111,19 @@ fn png(path: &Path, caption: &str) -> Result<String> {
     }
     let (alt, data) = (escape(caption), STANDARD.encode(bytes));
     Ok(format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{data}\">"))
+}
+
+/// Text in which what stands between backquotes is code, as in Markdown.
+fn marked(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    // Of an odd number of quotes the last is a mark like others.
+    let last = parts.len() - 1;
+    let part = |(at, part): (usize, &&str)| match at % 2 {
+        1 if at < last => format!("<code>{}</code>", escape(part)),
+        1 => format!("`{}", escape(part)),
+        _ => escape(part),
+    };
+    parts.iter().enumerate().map(part).collect()
 }
 
 /// Text that HTML reads as text, between tags and inside double quotes.

@@ -56,6 +56,7 @@ fn unusable_settings_are_named() {
     for (id, key, value) in [
         ("toy-densities", "sets", "[\"moon\"]"),
         ("toy-densities", "box_half", "3"),
+        ("toy-densities", "box_half", "inf"),
         ("mixture", "looks", "1000"),
         ("mixture", "entropy_weights", "[-1]"),
         ("tempering", "entropy_weights", "[0]"),

@@ -3,6 +3,7 @@
 mod ablations;
 mod colour;
 mod examples;
+mod generation;
 mod mnist;
 mod plane;
 mod settings;

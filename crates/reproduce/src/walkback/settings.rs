@@ -48,7 +48,8 @@ pub(super) struct TrainSettings {
     pub(super) train_extra_steps: usize,
     /// `walkback`, `self-reconstruct` or `full-bound`.
     pub(super) objective: Objective,
-    /// Transitions behind one step of the optimiser: 1 is online, K (or more) accumulated.
+    /// Transitions behind one step of the optimiser: 1 is online, `steps` + `train_extra_steps` or more
+    /// are accumulated over a walk. `full-bound` makes one step a walk whatever this is.
     pub(super) transitions_per_update: usize,
     /// Passes over the training examples.
     pub(super) epochs: usize,
@@ -170,6 +171,15 @@ impl TrainSettings {
         model
     }
 
+    /// When the optimiser steps, unless the objective is the bound.
+    fn updates(&self) -> Updates {
+        match self.transitions_per_update {
+            1 => Updates::Online,
+            n if n >= self.steps + self.train_extra_steps => Updates::Accumulated,
+            steps => Updates::Every { steps },
+        }
+    }
+
     /// Everything that determines the trained model.
     pub(super) fn recipe(
         &self,
@@ -183,16 +193,11 @@ impl TrainSettings {
         } else {
             LearningRate::Cosine { value, last, warmup: self.warmup }
         };
-        let updates = match self.transitions_per_update {
-            1 => Updates::Online,
-            n if n >= self.steps + self.train_extra_steps => Updates::Accumulated,
-            steps => Updates::Every { steps },
-        };
         Recipe {
             model: self.model(preset, event),
             train: TrainConfig {
                 objective: self.objective,
-                updates,
+                updates: self.updates(),
                 error: train.error,
                 extra_steps: self.train_extra_steps,
                 adam: train.adam,
@@ -259,10 +264,13 @@ impl TrainSettings {
         } else {
             format!("maps of {:?} channels, ", self.channels)
         };
-        let rhythm = match self.transitions_per_update {
-            1 => "one optimiser step a transition (online)".to_owned(),
-            n if n >= self.steps => "one optimiser step a walk (accumulated)".to_owned(),
-            n => format!("one optimiser step every {n} transitions"),
+        let rhythm = match (self.objective, self.updates()) {
+            (Objective::FullBound, _) => "one optimiser step a walk".to_owned(),
+            (_, Updates::Online) => "one optimiser step a transition (online)".to_owned(),
+            (_, Updates::Accumulated) => "one optimiser step a walk (accumulated)".to_owned(),
+            (_, Updates::Every { steps }) => {
+                format!("one optimiser step every {steps} transitions and at the end of a walk")
+            }
         };
         let walks = self.epochs * (self.train_examples / self.batch_size.max(1));
         let target = match self.objective {
@@ -284,5 +292,42 @@ impl TrainSettings {
             self.batch_size,
             self.epochs
         )
+    }
+}
+
+/// Refuses to show or score more test examples than there are.
+///
+/// # Errors
+/// [`Error::Usage`] naming the key.
+pub(super) fn at_most_test(train: &TrainSettings, key: &str, value: usize) -> Result<()> {
+    if value <= train.test_examples {
+        return Ok(());
+    }
+    bad(key, &format!("must be at most `test_examples`, {}", train.test_examples))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_says_when_the_optimiser_steps() {
+        // K = 5, and up to two transitions at temperature 1 before them.
+        let (model, train) = (ModelConfig::mnist_mlp_short(), TrainConfig::mnist_mlp_short());
+        let settings = TrainSettings::of(&model, &train, [100, 10, 10]);
+        let settings = TrainSettings { train_extra_steps: 2, ..settings };
+        let walkback = Objective::Walkback;
+        for (transitions_per_update, objective, rhythm) in [
+            (1, walkback, "a transition (online)"),
+            (5, walkback, "every 5 transitions and at the end of a walk"),
+            (7, walkback, "a walk (accumulated)"),
+            (1, Objective::SelfReconstruct, "a transition (online)"),
+            (1, Objective::FullBound, "a walk"),
+            (5, Objective::FullBound, "a walk"),
+        ] {
+            let settings = TrainSettings { transitions_per_update, objective, ..settings.clone() };
+            let (sentence, rhythm) = (settings.sentence([1, 28, 28]), format!("step {rhythm}. "));
+            assert!(sentence.contains(&rhythm), "`{rhythm}` is not in: {sentence}");
+        }
     }
 }

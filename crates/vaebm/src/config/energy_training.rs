@@ -176,6 +176,7 @@ impl EnergyTrainConfig {
             return Err(Error::Config { field: "batch_size", reason: "must be 1 or more".into() });
         }
         positive("learning_rate", self.learning_rate)?;
+        self.adam.validate()?;
         for (field, value) in [
             ("weight_decay", self.regularisation.weight_decay),
             ("spectral_weight", self.spectral_weight),

@@ -121,16 +121,7 @@ impl NvaeTrainConfig {
         if !(0.0..=1.0).contains(&self.kl_constant) {
             return refuse("kl_constant", format!("{} is not 0 to 1", self.kl_constant));
         }
-        let AdamaxConfig { beta1, beta2, eps, weight_decay } = self.adamax;
-        positive("eps", eps)?;
-        for (field, value) in [("beta1", beta1), ("beta2", beta2)] {
-            if !(0.0..1.0).contains(&value) {
-                return refuse(field, format!("{value} is not from 0 to below 1"));
-            }
-        }
-        if !(weight_decay.is_finite() && weight_decay >= 0.0) {
-            return refuse("weight_decay", format!("{weight_decay} must not be negative"));
-        }
+        self.adamax.validate()?;
         match self.spectral {
             SpectralWeight::Constant { value } if value.is_finite() && value >= 0.0 => Ok(()),
             SpectralWeight::Constant { value } => {

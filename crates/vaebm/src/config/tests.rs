@@ -124,6 +124,20 @@ fn trainings_are_valid_survive_a_file_and_name_what_is_wrong() -> Result<()> {
             },
             "beta1",
         ),
+        (
+            NvaeTrainConfig {
+                adamax: chains_core::optim::AdamaxConfig { eps: 0.0, ..adamax },
+                ..small()
+            },
+            "eps",
+        ),
+        (
+            NvaeTrainConfig {
+                adamax: chains_core::optim::AdamaxConfig { weight_decay: -1.0, ..adamax },
+                ..small()
+            },
+            "weight_decay",
+        ),
     ] {
         let message = config.validate().unwrap_err().to_string();
         assert!(message.contains(&format!("`{field}`")), "{field}: {message}");

@@ -16,7 +16,7 @@ use crate::config::ConvEnergyConfig;
 
 /// The layers of [`ConvEnergy`](super::ConvEnergy) with kernels divided by their largest singular value
 /// (section 5.3): the energy on pixels, and with [`CriticEnergy::batch_normalised`] the critic of the
-/// adversarial baseline.
+/// paper's adversarial baseline.
 ///
 /// Vectors of the power iteration are shared by clones and go on at every
 /// [`EnergyNetwork::normalised`]; an energy of a network that is not normalised normalises for itself.

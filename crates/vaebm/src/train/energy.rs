@@ -24,8 +24,8 @@ const BUFFER: &str = "buffer";
 pub struct EnergyState {
     /// The optimiser.
     pub adam: Adam,
-    /// The vectors of the spectral norms. They are not saved and begin anew after a resume, as in the
-    /// published code.
+    /// The vectors of the spectral norms. The published code begins them anew after a resume; here they
+    /// are part of the state.
     pub norms: SpectralNorms,
     /// The buffer, if the configuration has one.
     pub buffer: Option<NoiseBuffer>,
@@ -45,7 +45,8 @@ impl EnergyState {
         Ok(Self { adam, norms: SpectralNorms::new(), buffer: buffer.transpose()?, update: 0 })
     }
 
-    /// Moments and chains by name; with the numbers of steps and updates the whole state.
+    /// Moments, chains and vectors of spectral norms by name; with the numbers of steps and updates the
+    /// whole state.
     ///
     /// # Errors
     /// Of the tensor library.
@@ -54,13 +55,16 @@ impl EnergyState {
         if let Some(rows) = self.buffer.as_ref().map(NoiseBuffer::tensor).transpose()?.flatten() {
             tensors.push((BUFFER.into(), rows));
         }
+        tensors.extend(self.norms.tensors()?);
         Ok(tensors)
     }
 
     /// Takes what [`EnergyState::tensors`] gave, after `steps` of the optimiser and `update` updates.
+    /// Without vectors of spectral norms, as older states are, they begin anew.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Shape`] for tensors that do not fit.
+    /// [`Error::Config`] or [`Error::Shape`] for tensors that do not fit, or without the chains of a buffer
+    /// after the first update.
     pub fn restore(
         config: &EnergyTrainConfig,
         shapes: &NoiseShapes,
@@ -70,8 +74,16 @@ impl EnergyState {
     ) -> Result<Self> {
         let mut state = Self::new(config, shapes)?;
         state.adam = Adam::restore(config.adam, steps, tensors, store)?;
-        if let (Some(replay), Some(rows)) = (config.replay, tensors.get(BUFFER)) {
-            state.buffer = Some(NoiseBuffer::restore(replay, shapes.clone(), rows)?);
+        state.norms = SpectralNorms::restore(tensors)?;
+        match (config.replay, tensors.get(BUFFER)) {
+            (Some(replay), Some(rows)) => {
+                state.buffer = Some(NoiseBuffer::restore(replay, shapes.clone(), rows)?);
+            }
+            (Some(_), None) if update > 0 => {
+                let reason = "the chains of the buffer are missing".into();
+                return Err(Error::Config { field: BUFFER, reason });
+            }
+            _ => {}
         }
         Ok(Self { update, ..state })
     }

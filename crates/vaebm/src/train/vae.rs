@@ -19,8 +19,6 @@ use crate::{
 };
 
 /// What training carries from update to update beside the model.
-///
-/// The vectors of the power iteration are not saved: after a restart they begin anew, with 40 iterations.
 pub struct NvaeTrainState {
     /// The optimiser.
     pub adamax: Adamax,
@@ -38,10 +36,22 @@ impl NvaeTrainState {
         Self { adamax, update: 0, per_epoch, norms }
     }
 
-    /// After `update` updates, with the state of [`Adamax::tensors`].
+    /// The optimiser's moments and the vectors of the spectral norms by name; with the number of updates
+    /// the whole state.
     ///
     /// # Errors
-    /// [`Error::Config`] for moments that do not fit the parameters of the model.
+    /// Of the tensor library.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = self.adamax.tensors();
+        tensors.extend(self.norms.tensors()?);
+        Ok(tensors)
+    }
+
+    /// After `update` updates, with what [`NvaeTrainState::tensors`] gave. Without vectors of spectral
+    /// norms, as older states are, they begin anew, with 40 iterations.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for tensors that do not fit the parameters of the model.
     pub fn restore(
         config: AdamaxConfig,
         [update, per_epoch]: [usize; 2],
@@ -49,7 +59,7 @@ impl NvaeTrainState {
         model: &NvaeModel,
     ) -> Result<Self> {
         let adamax = Adamax::restore(config, update as u64, tensors, model.store())?;
-        Ok(Self { adamax, update, per_epoch, norms: SpectralNorms::new() })
+        Ok(Self { adamax, update, per_epoch, norms: SpectralNorms::restore(tensors)? })
     }
 }
 

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use chains_core::{
     Noise, ParamStore, Result, Seed, autograd::value_and_gradients, density::Energy,
+    optim::AdamConfig,
 };
 use vaebm::{
     ConvEnergyConfig, EnergyConfig, EnergyModel, EnergyNetwork, EnergyTrainConfig, NoiseDecoder,
     NoiseSpace, NvaeConfig, NvaeModel, Potential, ReplayConfig,
+    baselines::PixelConfig,
     config::Negatives,
     energy::{ConvEnergy, EnergyNet},
     train::{EnergyState, update_energy},
@@ -226,8 +228,7 @@ fn an_update_on_images_moves_every_tensor_and_goes_on_after_a_restart() -> Resul
         config.chains.steps = 2;
         config.replay =
             Some(ReplayConfig { capacity: 6, probability: 0.5, ramp: 0, pixels: false });
-        // Vectors of spectral norms begin anew after a restart.
-        config.spectral_weight = 0.0;
+        assert!(config.spectral_weight > 0.0);
         let run = |restart: bool| -> Result<Vec<Vec<f32>>> {
             let model = model(small());
             let mut state = EnergyState::new(&config, &shapes)?;
@@ -236,9 +237,17 @@ fn an_update_on_images_moves_every_tensor_and_goes_on_after_a_restart() -> Resul
                 let terms = update_energy(&model, &decoder, &mut state, &config, &x, &mut noise)?;
                 assert!(terms.contrast.loss.is_finite());
                 if restart && update == 1 {
-                    let tensors = state.tensors()?.into_iter().collect();
-                    let saved = (&tensors, state.adam.steps());
-                    state = EnergyState::restore(&config, &shapes, saved, 2, model.store())?;
+                    let tensors: BTreeMap<_, _> = state.tensors()?.into_iter().collect();
+                    let steps = state.adam.steps();
+                    let restore = |tensors: &BTreeMap<String, Tensor>| {
+                        EnergyState::restore(&config, &shapes, (tensors, steps), 2, model.store())
+                    };
+                    state = restore(&tensors)?;
+                    // Chains that are lost do not begin anew in silence.
+                    let mut without = tensors.clone();
+                    without.remove("buffer");
+                    let message = restore(&without).err().map(|error| error.to_string());
+                    assert!(message.is_some_and(|text| text.contains("`buffer`")));
                 }
             }
             assert_eq!(state.buffer.as_ref().map(|buffer| buffer.len()), Some(6));
@@ -346,4 +355,20 @@ fn presets_are_the_columns_of_the_table() -> Result<()> {
     }
     EnergyTrainConfig::plane().validate()?;
     EnergyTrainConfig::small_mnist().validate()
+}
+
+#[test]
+fn constants_of_the_optimiser_out_of_range_are_refused_by_name() {
+    for (beta1, eps, field) in [(1.0, 1e-8, "`beta1`"), (0.9, f64::NAN, "`eps`")] {
+        let adam = AdamConfig { beta1, eps, ..AdamConfig::standard() };
+        let energy = EnergyTrainConfig { adam, ..EnergyTrainConfig::small_mnist() };
+        let pixels = PixelConfig { adam, ..PixelConfig::cifar10() };
+        for found in [energy.validate(), pixels.validate()] {
+            let message = found.unwrap_err().to_string();
+            assert!(message.contains(field), "{field}: {message}");
+        }
+    }
+    PixelConfig::cifar10().validate().unwrap();
+    let restart = PixelConfig { restart: 1.5, ..PixelConfig::cifar10() };
+    assert!(restart.validate().unwrap_err().to_string().contains("`restart`"));
 }

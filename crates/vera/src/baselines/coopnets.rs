@@ -86,6 +86,7 @@ impl CoopConfig {
         self.loss.validate()?;
         self.energy_rate.validate()?;
         self.generator_rate.validate()?;
+        self.adam.validate()?;
         // A batch norm of one example knows nothing.
         at_least_one("batch_size", self.batch_size.saturating_sub(1))
     }

@@ -95,6 +95,7 @@ impl MegConfig {
         self.loss.validate()?;
         self.energy_rate.validate()?;
         self.generator_rate.validate()?;
+        self.adam.validate()?;
         self.hidden.iter().try_for_each(|width| at_least_one("hidden", *width))?;
         at_least_one("generator_every", self.generator_every)?;
         // A batch norm of one example knows nothing, a permutation of one moves nothing.

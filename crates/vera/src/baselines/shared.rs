@@ -73,6 +73,7 @@ impl Optimisation {
     /// [`Error::Config`] naming the field and what is allowed.
     pub fn validate(&self) -> Result<()> {
         self.rate.validate()?;
+        self.adam.validate()?;
         at_least_one("batch_size", self.batch_size)
     }
 }

@@ -1,6 +1,8 @@
 //! Presets against numbers typed again from the paper, its published commands and its code.
 #![allow(clippy::float_cmp, reason = "numbers as they are written")]
 
+use chains_core::optim::AdamConfig;
+
 use super::*;
 
 fn message(found: Result<()>) -> String {
@@ -267,6 +269,7 @@ fn trainings_out_of_range_are_refused_by_name() {
         TrainConfig { entropy: Entropy::Hmc(hmc), ..TrainConfig::toy(1.0) }
     };
     let none = Entropy::ImportanceSampling { samples: 0 };
+    let adam = AdamConfig::standard();
     for (config, field) in [
         (TrainConfig { entropy_weight: -1.0, ..base() }, "entropy_weight"),
         (TrainConfig { entropy_weight: f64::NAN, ..base() }, "entropy_weight"),
@@ -278,6 +281,9 @@ fn trainings_out_of_range_are_refused_by_name() {
         (TrainConfig { posterior_rate: -1.0, ..base() }, "posterior_rate"),
         (TrainConfig { energy_rate: rate(-1.0), ..base() }, "learning_rate"),
         (TrainConfig { generator_rate: rate(f64::NAN), ..base() }, "learning_rate"),
+        (TrainConfig { adam: AdamConfig { beta1: 1.0, ..adam }, ..base() }, "beta1"),
+        (TrainConfig { adam: AdamConfig { eps: f64::NAN, ..adam }, ..base() }, "eps"),
+        (TrainConfig { posterior_adam: AdamConfig { beta2: -1.0, ..adam }, ..base() }, "beta2"),
         (TrainConfig { energy_every: 0, ..base() }, "energy_every"),
         (TrainConfig { generator_every: 0, ..base() }, "generator_every"),
         (TrainConfig { batch_size: 1, ..base() }, "batch_size"),

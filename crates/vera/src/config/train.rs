@@ -197,6 +197,8 @@ impl TrainConfig {
         }
         self.energy_rate.validate()?;
         self.generator_rate.validate()?;
+        self.adam.validate()?;
+        self.posterior_adam.validate()?;
         let counts = [
             ("energy_every", self.energy_every),
             ("generator_every", self.generator_every),

@@ -201,6 +201,10 @@ fn presets_of_vat_are_those_of_the_paper() {
     assert!(VatConfig { power_iterations: 0, ..vat.clone() }.validate().is_err());
     assert!(VatConfig { smoothness_weight: -1.0, ..vat }.validate().is_err());
     assert!(Optimisation::constant(1e-3, 0).validate().is_err());
+    let mut optimisation = Optimisation::constant(1e-3, 1);
+    assert!(optimisation.validate().is_ok());
+    optimisation.adam.eps = 0.0;
+    assert!(optimisation.validate().is_err());
 }
 
 #[test]

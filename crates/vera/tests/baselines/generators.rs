@@ -1,7 +1,9 @@
 //! Baselines with a generator: MEG and cooperative networks.
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{HostNoise, ParamStore, Result, Seed, autograd::value_and_gradients};
+use chains_core::{
+    HostNoise, ParamStore, Result, Seed, autograd::value_and_gradients, optim::AdamConfig,
+};
 use vera::{
     GeneratorConfig, Labels, ModelConfig, VeraModel,
     baselines::{
@@ -290,6 +292,9 @@ fn presets_are_those_of_the_papers() {
     let table = MegConfig::tabular(1e-4, 10.0, vec![7]);
     assert_eq!((table.information_weight, table.batch_size), (1e-4, 64));
     assert!(coop.validate().is_ok() && meg.validate().is_ok() && table.validate().is_ok());
+    let adam = AdamConfig { beta2: 1.0, ..AdamConfig::standard() };
+    assert!(CoopConfig { adam, ..coop.clone() }.validate().is_err());
+    assert!(MegConfig { adam, ..meg.clone() }.validate().is_err());
     assert!(CoopConfig { deviation: 0.0, ..coop.clone() }.validate().is_err());
     assert!(CoopConfig { batch_size: 1, ..coop }.validate().is_err());
     assert!(MegConfig { hidden: vec![0], ..meg.clone() }.validate().is_err());

@@ -2,7 +2,7 @@
 
 use chains_core::{
     Error, Result,
-    config::event_dim,
+    config::{LARGEST_CHAIN, LARGEST_NETWORK, LARGEST_WIDTH, event_dim},
     nn::{Gains, NormKind},
     ops::Eps,
 };
@@ -102,13 +102,6 @@ impl DenseInit {
         }
     }
 }
-
-/// Numbers in all tensors of a network, at most.
-const LARGEST_NETWORK: u128 = 1 << 28;
-/// Units or channels of a layer, at most.
-const LARGEST_WIDTH: usize = 1 << 24;
-/// Transitions with an index of their own, at most.
-const LARGEST_CHAIN: usize = 1 << 16;
 
 /// The network `F_mu(s; t)`, `F_sig(s; t)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

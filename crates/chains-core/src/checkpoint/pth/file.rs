@@ -23,6 +23,8 @@ const LONGEST: usize = 4096;
 /// How deep dictionaries may lie in each other, and how many values they may hold.
 const DEEPEST: usize = 16;
 const MOST: usize = 1 << 20;
+/// Bytes of all names together.
+const LETTERS: usize = 1 << 26;
 
 /// Where values are.
 #[derive(Debug)]
@@ -192,17 +194,22 @@ fn flat_entries(machine: &Machine, object: &Value) -> Refusal<Entries> {
 fn all_entries(machine: &Machine, object: Value) -> Refusal<Entries> {
     let mut entries = Entries::new();
     let mut open = vec![(String::new(), object, 0)];
-    let mut seen = 0;
+    let (mut seen, mut letters) = (0, 0);
     while let Some((name, value, depth)) = open.pop() {
-        seen += 1;
-        // A list may hold itself.
-        if seen > MOST || depth > DEEPEST || name.len() > LONGEST {
-            return Err(format!("`{name:.80}`: dictionaries too deep or too many"));
-        }
-        let inner = |key: String| match name.as_str() {
-            "" => key,
-            outer => format!("{outer}.{key}"),
+        // The name of what `name` holds. A list may hold itself, a text be the key of every pair.
+        let mut inner = |key: &str| {
+            (seen, letters) = (seen + 1, letters + name.len() + key.len());
+            if seen > MOST || letters > LETTERS || name.len() + key.len() > LONGEST {
+                return Err(format!("`{name:.80}`: dictionaries too deep or too many"));
+            }
+            Ok(match name.as_str() {
+                "" => key.to_owned(),
+                outer => format!("{outer}.{key}"),
+            })
         };
+        if depth > DEEPEST {
+            return Err(format!("`{name:.80}`: dictionaries too deep"));
+        }
         match value {
             Value::Tensor(entry) => {
                 let before = entries.insert(name.clone(), Entry::clone(&entry));
@@ -213,16 +220,16 @@ fn all_entries(machine: &Machine, object: Value) -> Refusal<Entries> {
             Value::Dict(_) => {
                 for (key, value) in machine.pairs(&value)? {
                     let key = match key {
-                        Value::Text(key) => key.to_string(),
-                        Value::Int(key) => key.to_string(),
+                        Value::Text(key) => inner(key)?,
+                        Value::Int(key) => inner(&key.to_string())?,
                         _ => continue,
                     };
-                    open.push((inner(key), value.clone(), depth + 1));
+                    open.push((key, value.clone(), depth + 1));
                 }
             }
             Value::List(_) => {
                 for (at, value) in machine.items(&value)?.iter().enumerate() {
-                    open.push((inner(at.to_string()), value.clone(), depth + 1));
+                    open.push((inner(&at.to_string())?, value.clone(), depth + 1));
                 }
             }
             _ => {}

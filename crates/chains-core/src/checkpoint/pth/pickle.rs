@@ -4,6 +4,9 @@ use std::{collections::HashMap, io::Read, rc::Rc};
 
 use super::reader::{Counted, Refusal};
 
+/// Axes of a tensor: more are no model's.
+const MOST_AXES: usize = 16;
+
 /// What the values of a storage are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
@@ -59,6 +62,8 @@ pub(super) struct Machine {
     notes: HashMap<u32, Value>,
     lists: Vec<Vec<Value>>,
     dicts: Vec<Vec<(Value, Value)>>,
+    /// Items that calls copied, which a few bytes may ask for again and again.
+    copied: u64,
     /// Objects of unknown functions are taken for values that no tensor needs.
     lenient: bool,
 }
@@ -135,14 +140,14 @@ impl Machine {
                 let noted = self.notes.get(&number).cloned();
                 noted.ok_or_else(|| format!("nothing was noted as {number}"))?
             }
-            _ => self.build(code)?,
+            _ => self.build(code, from.at)?,
         };
         self.stack.push(value);
         Ok(())
     }
 
-    /// The steps that make a value of others on the stack.
-    fn build(&mut self, code: u8) -> Refusal<Value> {
+    /// The steps that make a value of others on the stack, `read` bytes into the file.
+    fn build(&mut self, code: u8, read: u64) -> Refusal<Value> {
         match code {
             b'}' => Ok(self.dict(Vec::new())),
             b']' | b')' => Ok(self.list(Vec::new())),
@@ -187,7 +192,7 @@ impl Machine {
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                self.call(&function, &arguments)
+                self.call(&function, &arguments, read)
             }
             // Attributes, such as a module's `_metadata`, are let go.
             b'b' => {
@@ -268,27 +273,37 @@ impl Machine {
         Ok(Value::Storage(Rc::new(Storage { key, element, len })))
     }
 
+    /// Counts items that are to be copied: together never more than there are bytes so far.
+    fn copies(copied: &mut u64, items: usize, read: u64) -> Refusal<()> {
+        *copied = copied.saturating_add(items as u64);
+        if *copied > read {
+            return Err("lists that are used again and again, beyond the file's size".to_owned());
+        }
+        Ok(())
+    }
+
     /// The few functions that a state dictionary needs.
-    fn call(&mut self, function: &Value, arguments: &Value) -> Refusal<Value> {
+    fn call(&mut self, function: &Value, arguments: &Value, read: u64) -> Refusal<Value> {
         let function = match function {
             Value::Global(function) => function,
             Value::Other if self.lenient => return Ok(Value::Other),
             _ => return Err(format!("a call of {}", name(function))),
         };
+        let mut copied = self.copied;
         let arguments = self.items(arguments)?;
-        match (&**function, arguments) {
-            ("collections OrderedDict", []) => Ok(self.dict(Vec::new())),
+        let value = match (&**function, arguments) {
+            ("collections OrderedDict", []) => self.dict(Vec::new()),
             ("collections OrderedDict", [pairs]) => {
                 let pair = |pair: &Value| match self.items(pair)? {
                     [key, value] => Ok((key.clone(), value.clone())),
                     _ => Err("a pair that has not two items".to_owned()),
                 };
-                let pairs = self.items(pairs)?.iter().map(pair).collect::<Refusal<_>>()?;
-                Ok(self.dict(pairs))
+                let pairs = self.items(pairs)?;
+                Self::copies(&mut copied, pairs.len(), read)?;
+                let pairs = pairs.iter().map(pair).collect::<Refusal<_>>()?;
+                self.dict(pairs)
             }
-            ("torch._utils _rebuild_parameter", [tensor @ Value::Tensor(_), ..]) => {
-                Ok(tensor.clone())
-            }
+            ("torch._utils _rebuild_parameter", [tensor @ Value::Tensor(_), ..]) => tensor.clone(),
             (
                 "torch._utils _rebuild_tensor_v2",
                 [Value::Storage(storage), Value::Int(offset), shape, stride, ..],
@@ -298,20 +313,27 @@ impl Machine {
                         Value::Int(n) => size(*n),
                         other => Err(format!("{} as a size", name(other))),
                     };
-                    self.items(value)?.iter().map(side).collect()
+                    let sides = self.items(value)?;
+                    if sides.len() > MOST_AXES {
+                        return Err(format!("a tensor of {} axes", sides.len()));
+                    }
+                    sides.iter().map(side).collect()
                 };
-                Ok(Value::Tensor(Rc::new(Entry {
+                Value::Tensor(Rc::new(Entry {
                     storage: Storage::clone(storage),
                     offset: size(*offset)?,
                     shape: sizes(shape)?,
                     stride: sizes(stride)?,
-                })))
+                }))
             }
-            _ if self.lenient => Ok(Value::Other),
+            _ if self.lenient => Value::Other,
             (function, _) => {
-                Err(format!("a call of `{}`, or not as a tensor needs it", dotted(function)))
+                let function = dotted(function);
+                return Err(format!("a call of `{function}`, or not as a tensor needs it"));
             }
-        }
+        };
+        self.copied = copied;
+        Ok(value)
     }
 }
 

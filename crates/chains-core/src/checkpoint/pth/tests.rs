@@ -117,6 +117,12 @@ fn dictionaries_that_hold_themselves_are_refused() {
     fs::write(&path, stream(object, b"\x80\x02].")).unwrap();
     let text = PthFile::open_nested(&path).unwrap_err().to_string();
     assert!(text.contains("too deep"), "{text}");
+    // A text of 4,000 bytes, noted as 1, that is the key of 100,000 tensors: 400 MB of names.
+    let key: [&[u8]; 3] = [b"\x80\x02X\xa0\x0f\x00\x00", &[b'k'; 4000], b"q\x01"];
+    let object: [&[u8]; 4] = [&key.concat(), b"}(", &b"h\x01K\x01".repeat(100_000), b"u."];
+    fs::write(&path, stream(&object.concat(), b"\x80\x02].")).unwrap();
+    let text = PthFile::open_nested(&path).unwrap_err().to_string();
+    assert!(text.contains("too many"), "{text}");
 }
 
 #[test]
@@ -214,6 +220,13 @@ fn nests_and_numbers_without_end_are_no_danger() {
     // Twice the last, again and again: thirty of these would be a gigabyte of copies.
     let double = [b"K\x01".to_vec(), b"q\x00h\x00h\x00\x87".repeat(200), vec![b'.']].concat();
     refused(&stream(&double, b""), "");
+    // A list of ten thousand references, of which five bytes ask for another dictionary.
+    let list: [&[u8]; 3] = [b"(", b"K\x01K\x01\x86q\x00", &b"h\x00".repeat(9_999)];
+    let function = b"ccollections\nOrderedDict\nq\x01";
+    let calls: [&[u8]; 5] =
+        [function, &list.concat(), b"l\x85q\x02", &b"h\x01h\x02R".repeat(1000), b"}."];
+    refused(&stream(&calls.concat(), b""), "again and again");
+    refused(&stream(&tensor([1, 0], &[1; 20], &[1; 20]), b""), "20 axes");
     let long = [vec![0x8a, 255], vec![1; 255], vec![b'.']].concat();
     refused(&stream(&long, b""), "a constant where a dictionary is expected");
 }

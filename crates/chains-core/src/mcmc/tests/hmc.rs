@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use super::{Gamma, Gaussian, Quartic, assert_covariance, assert_mean, assert_moments, normals};
 use crate::{
     Result, Seed,
-    chain::{Clamped, Kernel, Schedule, Step, StepSchedule, chain, check_kernel},
+    chain::{Clamped, Conditional, Kernel, Schedule, Step, StepSchedule, chain, check_kernel},
     density::Energy,
     mcmc::{Hmc, HmcState, Phase, leapfrog},
     testing::{assert_close, on_devices, values, vector},
@@ -321,5 +321,37 @@ fn unusable_settings_are_named() -> Result<()> {
     let start = phase(&Quartic, normals("x", (3, 1)), normals("p", (3, 1)))?;
     let error = leapfrog(&Quartic, &start, &sizes(2, 0.1)?, 1).unwrap_err().to_string();
     assert!(error.contains("step sizes"), "{error}");
+    Ok(())
+}
+
+/// `N(0, [[1, .9], [.9, 1]])`.
+#[derive(Clone)]
+struct Correlated;
+
+impl Energy for Correlated {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        let (a, b) = (x.narrow(1, 0, 1)?, x.narrow(1, 1, 1)?);
+        let form = ((a.sqr()? + b.sqr()?)? - ((a * b)? * 1.8)?)?;
+        Ok((form / (2.0 * 0.19))?.squeeze(1)?)
+    }
+}
+
+#[test]
+fn clamped_chains_of_the_conditional_energy_sample_the_conditional() -> Result<()> {
+    // Given x1 = 2: N(1.8, .19).
+    let known = Tensor::full(2_f64, (CHAINS, 2), &Device::Cpu)?;
+    let mask = Tensor::new(&[[1_u8, 0]], &Device::Cpu)?.repeat((CHAINS, 1))?;
+    let energy = Conditional { energy: Correlated, mask: mask.clone(), known: known.clone() };
+    let kernel = Clamped { kernel: Hmc::new(energy, 10, 0.1)?, mask, known: known.clone() };
+    check_kernel(&kernel, &known, Seed::new(4))?;
+    let mut noise = Seed::new(5).host_noise();
+    let start = normals("start", (CHAINS, 2));
+    let last = chain(&kernel, start, &StepSchedule { len: 40 }, &mut noise)?.last().unwrap()?;
+    let free = values(&last.state.position.narrow(1, 1, 1)?);
+    let mean = free.iter().sum::<f64>() / CHAINS as f64;
+    let variance = free.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / CHAINS as f64;
+    // Five standard errors of mean and variance.
+    assert!((mean - 1.8).abs() < 5.0 * (0.19 / CHAINS as f64).sqrt(), "{mean}");
+    assert!((variance / 0.19 - 1.0).abs() < 5.0 * (2.0 / CHAINS as f64).sqrt(), "{variance}");
     Ok(())
 }

@@ -94,9 +94,16 @@ fn every_kernel_has_vectors_of_its_own() -> Result<()> {
 }
 
 #[test]
-fn a_kernel_of_zeros_has_norm_zero() -> Result<()> {
+fn a_kernel_of_zeros_has_norm_zero_until_it_grows() -> Result<()> {
     let zero = Tensor::zeros((2, 3, 1, 1), DType::F32, &Device::Cpu)?;
-    assert_eq!(values(&SpectralNorms::new().total(&[zero], &mut noise())?), [0.0]);
+    let mut norms = SpectralNorms::new();
+    assert_eq!(values(&norms.total(std::slice::from_ref(&zero), &mut noise())?), [0.0]);
+    let grown = (zero + 10.0)?;
+    let mut sigma = 0.0;
+    for _ in 0..5 {
+        sigma = values(&norms.total(std::slice::from_ref(&grown), &mut noise())?)[0];
+    }
+    assert_close("sigma", &[sigma], &[10.0 * 6_f64.sqrt()], 1e-5);
     Ok(())
 }
 
@@ -109,5 +116,34 @@ fn the_bits_do_not_depend_on_the_number_of_threads() -> Result<()> {
         pool.install(|| values(&SpectralNorms::new().total(&kernels, &mut noise()).unwrap()))
     };
     assert_eq!(run(1), run(3));
+    Ok(())
+}
+
+#[test]
+fn restored_vectors_go_on_with_the_same_bits() -> Result<()> {
+    let kernels: Vec<Tensor> =
+        (0..12).map(|i| normal(&format!("w{i}"), (9, 14)).to_dtype(DType::F32).unwrap()).collect();
+    let mut norms = SpectralNorms::new();
+    assert!(norms.tensors()?.is_empty());
+    norms.each(&kernels, &mut noise())?;
+    let state: BTreeMap<_, _> = norms.tensors()?.into_iter().collect();
+    assert_eq!(state.len(), 12);
+    let mut other = SpectralNorms::restore(&state)?;
+    let bits = |norms: &mut SpectralNorms| -> Result<Vec<u64>> {
+        let found = norms.total(&kernels, &mut noise())?;
+        Ok(values(&found).into_iter().map(f64::to_bits).collect())
+    };
+    for _ in 0..3 {
+        assert_eq!(bits(&mut norms)?, bits(&mut other)?);
+    }
+    // A state without vectors begins anew, one that lacks some is none.
+    assert!(SpectralNorms::restore(&BTreeMap::new())?.tensors()?.is_empty());
+    let mut short = state.clone();
+    short.remove("spectral.3");
+    let message = SpectralNorms::restore(&short).unwrap_err().to_string();
+    assert!(message.contains("spectral.3"), "{message}");
+    // Vectors of other kernels are refused.
+    let strangers = vec![normal("s", (8, 14)).to_dtype(DType::F32)?; 12];
+    assert!(SpectralNorms::restore(&state)?.each(&strangers, &mut noise()).is_err());
     Ok(())
 }

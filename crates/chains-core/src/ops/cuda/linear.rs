@@ -8,8 +8,8 @@ use super::{BLOCK, made};
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
     cuda::{
-        Arg, Grid, Matrix, TENSORS, applies, device, fresh, launch, product, stacked_values,
-        storage, tensor,
+        Arg, Grid, MOST_BLOCKS, Matrix, TENSORS, applies, device, fresh, launch, product,
+        stacked_values, storage, tensor,
     },
     error::Result,
 };
@@ -55,13 +55,19 @@ struct Linear {
     known: Mutex<Option<CudaStorage>>,
 }
 
+/// Blocks that sum over so many rows, and rows of each.
+pub(super) fn row_blocks(rows: usize) -> (usize, usize) {
+    let step = BLOCK.max(rows.div_ceil(MOST_BLOCKS));
+    (rows.div_ceil(step), step)
+}
+
 /// The sums over all rows of `(rows, columns)`, `(columns,)`; of many rows in two stages.
 pub(super) fn column_sums(x: &Tensor) -> candle_core::Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     let device = device(x)?;
-    let blocks = rows.div_ceil(BLOCK);
+    let (blocks, step) = row_blocks(rows);
     let out = fresh(device, blocks * columns)?;
-    let args: [Arg<'_>; 5] = [(&out).into(), x.into(), rows.into(), columns.into(), BLOCK.into()];
+    let args: [Arg<'_>; 5] = [(&out).into(), x.into(), rows.into(), columns.into(), step.into()];
     launch(device, "column_sums", Grid::Lanes(columns, blocks), &args)?;
     if blocks == 1 {
         return Ok(tensor(out, device, columns));

@@ -6,7 +6,7 @@ use candle_core::{
     CudaDevice, CudaStorage, Shape, Tensor, cuda_backend::cudarc::driver::CudaSlice,
 };
 
-use super::{BLOCK, made, wanted};
+use super::{made, wanted};
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
     cuda::{Arg, Grid, device, fresh, launch, storage, tensor},
@@ -293,7 +293,7 @@ impl DeviceOp for LayerNorm {
         launch(device, "layer_norm_grad", Grid::Rows(rows), &args)?;
         let mut parameters = [None, None];
         if gain.track_op() || shift.track_op() {
-            let blocks = rows.div_ceil(BLOCK);
+            let (blocks, step) = super::linear::row_blocks(rows);
             let parts = [fresh(device, blocks * d)?, fresh(device, blocks * d)?];
             let stats = tensor(stats, device, (rows, 2));
             let args = [
@@ -304,7 +304,7 @@ impl DeviceOp for LayerNorm {
                 (&stats).into(),
                 rows.into(),
                 d.into(),
-                BLOCK.into(),
+                step.into(),
             ];
             launch(device, "layer_norm_sums", Grid::Lanes(d, blocks), &args)?;
             for ((sum, part), of) in parameters.iter_mut().zip(parts).zip([gain, shift]) {

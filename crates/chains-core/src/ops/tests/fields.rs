@@ -166,6 +166,10 @@ fn the_largest_size_has_the_gradient_and_equals_share_it(device: &Device) -> Res
         let got = evaluate(&f, &[vector(&[3.0, -3.0, 2.0])], *dtype, device)?;
         assert_close("shared", got.grads[0].as_ref().unwrap(), &[factor, -factor, 0.0], 1e-6);
     }
+    for dtype in [DType::F32, DType::F64] {
+        let x = Tensor::new(&[f32::NAN, 1.0, -2.0], &Device::Cpu)?.to_dtype(dtype)?;
+        assert!(values(&max_abs(&x.to_device(device)?)?)[0].is_nan());
+    }
     assert_agrees("random", &|i| max_abs(&i[0]), &[normal("x", (5, 7))], device, 1e-6)
 }
 

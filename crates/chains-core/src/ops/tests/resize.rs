@@ -98,11 +98,15 @@ fn gradients_are_central_differences() -> Result<()> {
 
 #[test]
 fn equal_maxima_give_the_gradient_to_the_first_and_nan_wins() -> Result<()> {
-    let x = candle_core::Var::new(&[[[[2.0_f32, 2.0], [2.0, 1.0]]]], &Device::Cpu)?;
-    let grads = max_pool2(x.as_tensor())?.sum_all()?.backward()?;
-    assert_eq!(values(grads.get(x.as_tensor()).unwrap()), [1.0, 0.0, 0.0, 0.0]);
-    let x = Tensor::new(&[[[[2.0_f32, f32::NAN], [3.0, 1.0]]]], &Device::Cpu)?;
-    assert!(values(&max_pool2(&x)?)[0].is_nan());
+    // In f64 as well: of candle's own operations.
+    for dtype in [DType::F32, DType::F64] {
+        let x = Tensor::new(&[[[[2.0_f32, 2.0], [2.0, 1.0]]]], &Device::Cpu)?.to_dtype(dtype)?;
+        let x = candle_core::Var::from_tensor(&x)?;
+        let grads = max_pool2(x.as_tensor())?.sum_all()?.backward()?;
+        assert_eq!(values(grads.get(x.as_tensor()).unwrap()), [1.0, 0.0, 0.0, 0.0]);
+        let x = Tensor::new(&[[[[2.0_f32, f32::NAN], [3.0, 1.0]]]], &Device::Cpu)?;
+        assert!(values(&max_pool2(&x.to_dtype(dtype)?)?)[0].is_nan());
+    }
     Ok(())
 }
 

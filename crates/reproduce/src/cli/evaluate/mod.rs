@@ -39,7 +39,8 @@ Metrics, those with a star by default:
 
 Settings, for --set:
   a model           images=1000 (importance-sampling 200) chains=20 (importance-sampling 1000)
-                    samples=2000 window=0.17; of vaebm samples=2000 steps=N, 0 for its autoencoder
+                    samples=2000 window=0.17 steps=N, else those of the training; of vaebm
+                    samples=2000 steps=N, 0 for its autoencoder
   Frechet           floor=true, the distance between the reference's halves; extrapolate=N, that of
                     infinitely many rows by N sizes of subsets
   kid               subsets=100 subset_size=1000; all rows at once where they are fewer

@@ -53,12 +53,14 @@ struct Settings {
     samples: usize,
     /// Its standard deviation, pixels being in `[0, 1)`.
     window: f64,
+    /// Steps of the generated chains; those of the training if absent.
+    steps: Option<usize>,
 }
 
 impl Settings {
     fn of(request: &Request) -> Result<Self> {
-        let found: Self =
-            request.settings(&Self { images: None, chains: None, samples: 2000, window: 0.17 })?;
+        let usual = Self { images: None, chains: None, samples: 2000, window: 0.17, steps: None };
+        let found: Self = request.settings(&usual)?;
         let counts =
             [("images", found.images), ("chains", found.chains), ("samples", Some(found.samples))];
         if let Some((key, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
@@ -303,10 +305,14 @@ impl Scores<'_> {
         Ok(PathSummary::of(&found.weights[0]))
     }
 
-    /// Means of generated chains, of the steps of the training.
+    fn steps(&self) -> usize {
+        self.settings.steps.unwrap_or_else(|| self.model.steps())
+    }
+
+    /// Means of generated chains.
     fn means(&self) -> Result<Tensor> {
         let (model, seed) = (self.model, self.request.stream().child("generate"));
-        let chains = Chains { model, steps: model.steps(), seed, known: None };
+        let chains = Chains { model, steps: self.steps(), seed, known: None };
         chains.run(self.settings.samples, &mut Progress::stderr(), |_, _| ())
     }
 
@@ -326,13 +332,13 @@ impl Scores<'_> {
             "mnist-fid" => mnist_fid(&views.samples, &views.reference)?,
             _ => classifier_score(&views.samples)?,
         };
-        let metric = metric.setting("steps", self.model.steps());
+        let metric = metric.setting("steps", self.steps());
         Ok(metric.setting("seed", self.request.seed))
     }
 
     fn parzen(&self) -> Result<Metric> {
         let Settings { samples, window, .. } = self.settings;
-        let (model, steps) = (self.model, self.model.steps());
+        let (model, steps) = (self.model, self.steps());
         let centres = rows(&self.means()?)?;
         let n = self.settings.images("parzen");
         let points = rows(&self.images.scaled(&self.images.test, n, model.device())?)?;
@@ -369,7 +375,7 @@ fn table(metrics: &[Metric]) -> String {
             None => format_number(metric.value),
         };
         let n = metric.n.map(|n| format!("  {n} images")).unwrap_or_default();
-        let keys = ["k", "window", "centres"];
+        let keys = ["k", "window", "centres", "steps"];
         let settings = keys.iter().filter_map(|key| Some((key, metric.settings.get(*key)?)));
         let settings: String = settings.map(|(key, value)| format!("  {key} {value}")).collect();
         format!("{:<20} {value} {}{n}{settings}\n", metric.name, metric.unit)

@@ -36,7 +36,7 @@ pub(super) fn run(run: &mut Run<'_>, set: Set) -> Result<()> {
     let (images, trained) = trained(run, set, &settings.train)?;
     let n = settings.shown.chains;
     infused(run, &images, &trained.model, n)?;
-    generated(run, &images, &trained.model, n, settings.sample_steps)
+    generated(run, &images, &trained.model, n, &settings.sampling())
 }
 
 /// Chains of test images under the model's own statistics, the image itself in the last column.
@@ -104,14 +104,14 @@ fn generated(
     images: &Images,
     model: &InfusionModel,
     n: usize,
-    steps: usize,
+    options: &SampleOptions,
 ) -> Result<()> {
     let mut noise = run.request.stream().child("chains").host_noise();
     let prior = model.prior()?;
     let start = prior.sample(n, &mut noise)?;
     let mut states = vec![start.clone()];
     let mut means = vec![prior.batch(n)?.mean().clone()];
-    generate_from(model, start, &SampleOptions::new(steps), &mut noise, |_, generated| {
+    generate_from(model, start, options, &mut noise, |_, generated| {
         states.push(generated.position.clone());
         means.push(generated.mean.clone());
         Ok(())

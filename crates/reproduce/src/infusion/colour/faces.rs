@@ -29,5 +29,5 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let (images, trained) = trained(run, Set::CelebA, &settings.train)?;
     let Shown { faces, completions } = settings.shown;
     let extent = Extent { name: "", bounded: true, images: faces, completions };
-    complete(run, &images, &trained, extent, settings.sample_steps)
+    complete(run, &images, &trained, extent, &settings.sampling())
 }

@@ -1,6 +1,6 @@
 use std::{fs, path::Path};
 
-use chains_core::schedule::InfusionRate;
+use chains_core::{dist::Masks, schedule::InfusionRate};
 use datasets::ImageSet;
 use infusion::ModelConfig;
 use ndarray::array;
@@ -106,6 +106,9 @@ fn counts_that_nothing_can_run_with_are_bad_usage() {
         ("celeba-inpainting", "completions", "0"),
         ("tfd-samples", "samples", "1"),
         ("cifar10-inception", "samples", "1"),
+        ("cifar10-inception", "samples", "9"),
+        ("cifar10-inception", "scored_test_images", "9"),
+        ("cifar10-samples", "sampling_floor", "-1e-5"),
         ("tfd-samples", "test_images", "0"),
         ("celeba-samples", "sample_steps", "0"),
         ("tfd-samples", "statistics_images", "1"),
@@ -127,6 +130,7 @@ fn models_that_cannot_be_built_are_found_in_the_settings() {
     for (id, key, value, field) in [
         ("cifar10-chains", "pooled", "true", "widths"),
         ("celeba-inpainting", "target_variance", "0.0", "target_variance"),
+        ("celeba-inpainting", "prior_floor", "0.0", "prior_floor"),
         ("tfd-samples", "learning_rate", "-1.0", "learning_rate"),
     ] {
         let request = elsewhere(Scale::Smoke, None, &[(key, value)]);
@@ -137,15 +141,70 @@ fn models_that_cannot_be_built_are_found_in_the_settings() {
 }
 
 #[test]
-fn the_inception_score_is_refused_and_says_why() {
+fn the_inception_score_needs_images_and_a_network_and_says_which() {
     let experiment = experiment(&PAPER, "cifar10-inception");
-    for scale in [Scale::Quick, Scale::Paper] {
-        let message = (experiment.ready)(&elsewhere(scale, None, &[])).unwrap_err().to_string();
-        assert!(message.contains("does not score by the Inception network yet"), "{message}");
-        assert!(message.contains("`cifar10-samples`"), "{message}");
-        (experiment.settings)(&elsewhere(scale, None, &[])).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let ready = |scale| {
+        let mut request = elsewhere(scale, Some(dir.path()), &[]);
+        request.root = dir.path().to_owned();
+        (experiment.settings)(&request).unwrap();
+        (experiment.ready)(&request).map_err(|error| error.to_string())
+    };
+    let scales = [Scale::Quick, Scale::Paper];
+    for scale in scales {
+        let message = ready(scale).unwrap_err();
+        assert!(message.contains("data_batch_1.bin"), "{message}");
     }
-    (experiment.ready)(&elsewhere(Scale::Smoke, None, &[])).unwrap();
+    for name in (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".into()]) {
+        fs::write(dir.path().join(name), []).unwrap();
+    }
+    for scale in scales {
+        let message = ready(scale).unwrap_err();
+        for word in [".cache/inception/model.safetensors", "fetch inception", "`cifar10-samples`"] {
+            assert!(message.contains(word), "{message}");
+        }
+    }
+    let network = crate::inception::folder(dir.path());
+    fs::create_dir_all(&network).unwrap();
+    for name in ["model.safetensors", "config.json"] {
+        fs::write(network.join(name), []).unwrap();
+    }
+    for scale in [Scale::Smoke, Scale::Quick, Scale::Paper] {
+        ready(scale).unwrap();
+    }
+}
+
+#[test]
+fn masks_floors_and_statistics_are_the_settings() {
+    let plain = Set::Cifar10.training(Scale::Smoke);
+    let event = Set::Cifar10.event(&plain);
+    let before = serde_json::to_value(recipe(Set::Cifar10, &plain, event)).unwrap();
+    assert!(before.get("statistics_on_model_chain").is_none(), "models would change their names");
+    assert_eq!(plain.sampling(7), infusion::SampleOptions::new(7));
+    let other = TrainSettings {
+        prior_floor: 1e-3,
+        shared_masks: true,
+        statistics_on_model_chain: true,
+        sampling_floor: 1e-5,
+        ..plain
+    };
+    let found = recipe(Set::Cifar10, &other, event);
+    let chain = &found.model.chain;
+    assert_eq!(chain.masks, Masks::PerPixel { channels: 3 });
+    assert_eq!(chain.prior_floor.to_bits(), 1e-3_f64.to_bits());
+    assert!(found.statistics_on_model_chain);
+    assert_eq!(other.sampling(7).variance_floor, Some(1e-5));
+    let after = serde_json::to_value(found).unwrap();
+    assert_eq!(after.get("statistics_on_model_chain"), Some(&serde_json::Value::Bool(true)));
+    // The whole path with all four.
+    let dir = tempfile::tempdir().unwrap();
+    let overrides = [
+        ("prior_floor", "1e-3"),
+        ("shared_masks", "true"),
+        ("statistics_on_model_chain", "true"),
+        ("sampling_floor", "1e-5"),
+    ];
+    smoke("cifar10-samples", &overrides, dir.path());
 }
 
 #[test]

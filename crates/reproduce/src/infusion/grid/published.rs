@@ -61,6 +61,19 @@ pub(super) const PUBLISHED: [(usize, &[(f64, f64)]); 4] = [
     ),
 ];
 
+/// The best rate of a number of steps: increasing, or the same at every step (Figure 6e-f).
+pub(super) fn best_rate(steps: usize, constant: bool) -> Option<f64> {
+    match (steps, constant) {
+        (1, false) => Some(0.3),
+        (5, false) => Some(0.1),
+        (10, false) => Some(0.02),
+        (15, false) => Some(0.01),
+        (10, true) => Some(0.08),
+        (15, true) => Some(0.06),
+        _ => None,
+    }
+}
+
 /// What a reader of the printed column should know.
 pub(super) fn remark(steps: usize) -> Option<&'static str> {
     match steps {

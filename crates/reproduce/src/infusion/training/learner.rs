@@ -180,7 +180,11 @@ impl Learner for Infusion<'_> {
         let n = self.recipe.statistics.min(self.images.train.len());
         let total = Some(n);
         observer.observe(&Event::Started { stage: "statistics", step: 0, total })?;
-        let mut pass = StatisticsPass::new(&self.model);
+        let mut pass = if self.recipe.statistics_on_model_chain {
+            StatisticsPass::on_model_chain(&self.model)
+        } else {
+            StatisticsPass::new(&self.model)
+        };
         let mut noise = self.request.noise(self.seed.child("statistics"));
         for block in blocks(n, 500) {
             let x =

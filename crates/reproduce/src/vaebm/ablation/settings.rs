@@ -233,6 +233,7 @@ impl AblationSettings {
         settings.autoencoder.validate()?;
         settings.autoencoder_training.validate()?;
         settings.energy_training.validate()?;
+        settings.pixel_training.validate()?;
         settings.network().validate()?;
         Ok(settings)
     }

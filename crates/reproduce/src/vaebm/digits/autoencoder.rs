@@ -161,7 +161,7 @@ impl Learner for Autoencoder<'_> {
     }
 
     fn carried_tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        Ok(self.state.adamax.tensors())
+        Ok(self.state.tensors()?)
     }
 
     fn restore(&mut self, carried: Value, tensors: BTreeMap<String, Tensor>) -> Result<()> {

@@ -179,7 +179,7 @@ impl Learner for Energy<'_> {
     }
 
     fn carried_tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        // The stand-in has no moments; the buffer is left.
+        // The stand-in has no moments; the buffer and the vectors of the spectral norms are left.
         Ok(self.state.tensors()?)
     }
 

@@ -66,6 +66,9 @@ struct Found {
 fn compare(run: &mut Run<'_>, settings: &DigitSettings, variants: &[Variant]) -> Result<()> {
     let digits = Digits::load(run.request, settings.train_images, settings.validation_images)?;
     describe(run, settings);
+    for variant in variants {
+        buffer(run, variant);
+    }
     let base = base(run, &digits, &settings.model, &settings.autoencoder())?;
     let mut all = Vec::new();
     let mut plain = None;
@@ -128,6 +131,24 @@ fn describe(run: &mut Run<'_>, settings: &DigitSettings) {
          without it an energy tells the two apart by noise alone. Pictures are the decoder's means, clamped. The paper's table is of CIFAR-10 with networks a \
          hundred times as large; the digit networks' scores do not compare with its numbers.{shortened}",
         train.batch_size, train.chains.steps, train.chains.step_size, train.potential,
+    ));
+}
+
+/// What is otherwise with a buffer.
+fn buffer(run: &mut Run<'_>, Variant { name, recipe, .. }: &Variant) {
+    let EnergyRecipe { train, updates, .. } = recipe;
+    let Some(replay) = train.replay else { return };
+    let reached = replay.probability_at(updates.saturating_sub(1));
+    run.paragraph(format!(
+        "Energy `{name}`: chains of {} steps of {} in training. A buffer keeps the ends of the last {} chains, \
+         {}; a chain begins there with a probability that grows from 0 to {} over {} updates, and was \
+         {reached:.2} in the last of the {updates} made.",
+        train.chains.steps,
+        train.chains.step_size,
+        replay.capacity,
+        if replay.pixels { "with the noise of pixels" } else { "without the noise of pixels" },
+        replay.probability,
+        replay.ramp,
     ));
 }
 

@@ -18,6 +18,10 @@ use crate::{
     request::Request,
 };
 
+/// The usual buffer of the experiment with one.
+const BUFFER: ReplayConfig =
+    ReplayConfig { capacity: 2_000, probability: 0.6, ramp: 150, pixels: false };
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DigitSettings {
     /// The first digits of the training file.
@@ -103,13 +107,16 @@ impl DigitSettings {
         Self::checked(request, Self::defaults(request))
     }
 
-    /// The same, beginning with the shipped autoencoder from quick on.
+    /// The same with a buffer, beginning with the shipped autoencoder from quick on.
     ///
     /// # Errors
     /// As [`DigitSettings::resolve`].
     pub(crate) fn resolve_buffer(request: &Request) -> Result<Self> {
         let model = request.scale.pick("", SHIPPED, SHIPPED).to_owned();
-        Self::checked(request, Self { model, ..Self::defaults(request) })
+        let defaults = Self::defaults(request);
+        let energy_training =
+            EnergyTrainConfig { replay: Some(BUFFER), ..defaults.energy_training.clone() };
+        Self::checked(request, Self { model, energy_training, ..defaults })
     }
 
     fn checked(request: &Request, defaults: Self) -> Result<Self> {
@@ -188,8 +195,7 @@ impl DigitSettings {
     /// the settings say otherwise.
     pub(crate) fn energy_with_buffer(&self) -> EnergyRecipe {
         let train = &self.energy_training;
-        let usual = ReplayConfig { capacity: 2_000, probability: 0.6, ramp: 150, pixels: false };
-        let replay = Some(train.replay.unwrap_or(usual));
+        let replay = Some(train.replay.unwrap_or(BUFFER));
         let steps = (6 * train.chains.steps).div_ceil(10);
         let chains = ChainConfig { steps, ..train.chains };
         EnergyRecipe {

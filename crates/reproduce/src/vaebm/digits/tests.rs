@@ -25,6 +25,10 @@ fn both_experiments_train_draw_and_save_a_model() {
         }
         assert_eq!(results.metric("mnist_fid_vaebm_buffer").is_some(), rows == 3);
         let dir = out.path().join(id);
+        // The ramp is at 0.6 * 3 / 150 in the last of four updates.
+        let report = std::fs::read_to_string(dir.join("report.md")).unwrap();
+        let told = report.contains("last 2000 chains") && report.contains("0.01 in the");
+        assert_eq!(told, rows == 3);
         let model = VaebmModel::load(&dir.join("checkpoints/model"), &candle_core::Device::Cpu);
         assert_eq!(model.unwrap().config().chains.steps, 3);
         // Start, after two steps, end.

@@ -128,10 +128,15 @@ fn autoencoder(
     Ok(())
 }
 
-/// `(-ln p - D ln(2 / 255)) / (D ln 2)` of pixels in `[-1, 1]`.
+/// `(-ln p - D ln w) / (D ln 2)` of pixels in `[-1, 1]`, whose levels are `w` apart.
 fn bits(settings: &PhotographSettings, bound: f64) -> f64 {
     let d = settings.autoencoder.event().iter().product::<usize>() as f64;
-    (bound - d * (2.0 / 255.0_f64).ln()) / (d * LN_2)
+    (bound - d * level_width(settings.autoencoder.bits).ln()) / (d * LN_2)
+}
+
+/// `2 / (2^bits - 1)`: from one of `2^bits` levels in `[-1, 1]` to the next.
+fn level_width(bits: u32) -> f64 {
+    2.0 / f64::from((1_u32 << bits) - 1)
 }
 
 /// Rows of both, position by position from the same noise; real images beside them.
@@ -220,4 +225,16 @@ fn health(run: &mut Run<'_>, settings: &PhotographSettings, drawn: [&Drawn; 2]) 
         "Healthy chains have a latent rms of 0.9 to 1.1; where drift over noise is far below one, a \
          chain is noise alone.",
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::level_width;
+
+    #[test]
+    fn fewer_bits_have_wider_levels() {
+        for (bits, steps) in [(8, 255.0), (5, 31.0), (1, 1.0)] {
+            assert!((level_width(bits) - 2.0 / steps).abs() < 1e-15, "{bits}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::digits::data::SIDE,
     model::{open, usual},
-    scores::{Scored, moments},
+    scores::{Scored, bound_name, moments, training_noise},
 };
 use crate::{
     arrays::score,
@@ -66,12 +66,14 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     let [train, test] = [of(run, &train)?, of(run, &test)?];
     run.paragraph(format!(
         "ln h = bound - E, nats up to the partition function, of the first {} digits of the training file, \
-         which model and energy were trained on, and of the first {} of the test file; {} draws a digit. \
-         The paper shows histograms that overlap, which is to say that nothing was learnt by heart.",
+         which model and energy were trained on, and of the first {} of the test file; the bound is the \
+         {} of {} draws a digit. The paper shows histograms that overlap, which is to say that nothing was learnt by heart.",
         train.product.len(),
         test.product.len(),
+        bound_name(settings.draws),
         settings.draws,
     ));
+    training_noise(run, &settings.model);
     plot(run, &settings, &train.product, &test.product)?;
     tests(run, &train, &test)?;
     finite_check(run, "log-likelihoods", &[train.product, test.product].concat());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::digits::data::SIDE,
     model::{open, usual},
-    scores::{SCORES, Scored, moments},
+    scores::{SCORES, Scored, bound_name, moments, training_noise},
 };
 use crate::{
     arrays::score,
@@ -83,14 +83,16 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     }
     run.paragraph(format!(
         "Area under the receiver operating characteristic of three scores, {} test digits being positive: the \
-         bound of the autoencoder, {} draws an image; that bound minus the energy, which is the \
+         {} of the autoencoder, {} draws an image; that bound minus the energy, which is the \
          unnormalised log-likelihood of the product (section 5.4); minus the energy alone. 0.5 is chance, \
          below it outliers are found likelier than digits. Patches are of {PATCH}x{PATCH} pixels. The paper \
          has 0.70 for the product and 0.64 for its autoencoder on interpolations of CIFAR-10, 0.83 and \
          0.42 on house numbers.",
         inside.len(),
+        bound_name(settings.draws),
         settings.draws,
     ));
+    training_noise(run, &settings.model);
     table(run, &own, &found)?;
     scales(run, &own, &found);
     pictures(run, &inside, &outside)?;

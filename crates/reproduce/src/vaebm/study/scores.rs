@@ -7,17 +7,21 @@ use chains_core::{
 use datasets::ImageSet;
 use vaebm::{NvaeTrainConfig, VaebmModel, importance_weights, unnormalised_log_density};
 
-use super::super::digits::data::batch;
-use crate::{error::Result, images::blocks};
+use super::super::digits::{data::batch, stored::SHIPPED};
+use crate::{error::Result, images::blocks, run::Run};
 
 /// Images that are encoded at a time.
 const BLOCK: usize = 100;
 /// Rows of a pass.
 const ROWS: usize = 200;
 
+/// Draws of an image from which on its bound is importance-weighted.
+const WEIGHTED: usize = 100;
+
 /// What the parts of a model say of every image.
 pub(super) struct Scored {
-    /// Means over draws of `ln p(x, z) - ln q(z|x)`, nats: lower bounds of the autoencoder's `ln p(x)`.
+    /// Bounds of the autoencoder's `ln p(x)`, nats, of draws of `ln p(x, z) - ln q(z|x)`: their mean or,
+    /// of 100 draws and more, the importance-weighted one; see [`bound_name`].
     pub(super) bound: Vec<f64>,
     /// `E(x)`.
     pub(super) energy: Vec<f64>,
@@ -52,7 +56,13 @@ impl Scored {
             let weights = importance_weights(&x, draws, ROWS, &mut noise, |x, noise| {
                 network.log_weights(x, margin, noise)
             })?;
-            let bound: Vec<f64> = weights.iter().map(|weights| weights.lower_bound()).collect();
+            let bound: Vec<f64> = weights
+                .iter()
+                .map(|weights| match draws {
+                    WEIGHTED.. => weights.importance_sampling(),
+                    _ => weights.lower_bound(),
+                })
+                .collect();
             let x = batch(set, &block, None, &device)?;
             let energy = chains_core::density::Energy::energy(energy_of, &x)?.detach();
             scored.product.extend(unnormalised_log_density(&bound, &energy)?);
@@ -72,6 +82,26 @@ impl Scored {
             "VAEBM" => self.product.clone(),
             _ => self.energy.iter().map(|energy| -energy).collect(),
         }
+    }
+}
+
+/// What the bound of so many draws is called.
+pub(super) fn bound_name(draws: usize) -> &'static str {
+    if draws >= WEIGHTED { "importance-weighted bound" } else { "lower bound" }
+}
+
+/// Says on which noise the energy of the model in folder `model` was trained, as far as that is known: a
+/// model does not keep it.
+pub(super) fn training_noise(run: &mut Run<'_>, model: &str) {
+    match model {
+        "" => {}
+        SHIPPED => run.paragraph(
+            "The energy was trained on digits with noise of deviation 0.05 and is scored on clean ones.",
+        ),
+        _ => run.paragraph(
+            "The model does not say whether its energy was trained on digits with noise; it is scored on \
+             clean ones.",
+        ),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) const MNIST_GAN: Experiment = Experiment {
     title: "Digits: three objectives with and without annealing",
     headline: true,
     data: "MNIST (part of the repository)",
-    time: ["10 s", "20 min", "2 hours"],
+    time: ["10 s", "13 min", "90 min"],
     settings: |request| settings_table(&GridSettings::resolve(request)?),
     ready: |request| digits::ready(&request.root),
     run,

@@ -14,7 +14,7 @@ pub(super) const LOGISTIC_REGRESSION: Experiment = Experiment {
     title: "Bayesian logistic regression: U-GAN beside SVGD, HMC and a point estimate",
     headline: true,
     data: "heart, sonar, wdbc, german",
-    time: ["5 s", "9 min", "2 days"],
+    time: ["5 s", "4 min", "2 days"],
     settings: settings::settings,
     ready: data::ready,
     run: report::run,

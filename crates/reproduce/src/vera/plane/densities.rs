@@ -60,8 +60,8 @@ fn resolve(request: &Request) -> Result<DensitySettings> {
     })?;
     settings.plane.validate()?;
     at_least(&[("box_cells", settings.box_cells, 10)])?;
-    if settings.box_half.is_nan() || settings.box_half < 4.0 {
-        return bad("box_half", "must be at least 4");
+    if !(settings.box_half.is_finite() && settings.box_half >= 4.0) {
+        return bad("box_half", "must be a number of at least 4");
     }
     Ok(settings)
 }
@@ -107,6 +107,11 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Has the density of a seed too much mass at the edge of the box?
+fn reaches_edge(group: &[Fitted]) -> bool {
+    group.iter().any(|fitted| fitted.law.edge > EDGE)
+}
+
 fn table(run: &mut Run<'_>, set: &str, methods: &[(String, Method)], groups: &[&[Fitted]]) {
     let right = |name: &str| (name.to_owned(), Align::Right);
     let mut table = Table::new([
@@ -123,9 +128,8 @@ fn table(run: &mut Run<'_>, set: &str, methods: &[(String, Method)], groups: &[&
         let of = |f: &dyn Fn(&Fitted) -> f64| group.iter().map(f).collect::<Vec<f64>>();
         let tails = of(&Fitted::tail);
         let edge = of(&|fitted| fitted.law.edge);
-        let bracketed = |text: String| {
-            if edge.iter().any(|edge| *edge > EDGE) { format!("[{text}]") } else { text }
-        };
+        let rejected = reaches_edge(group);
+        let bracketed = |text: String| if rejected { format!("[{text}]") } else { text };
         let entropy = of(&|fitted| fitted.law.entropy);
         let last = |fitted: &Fitted| fitted.looks.last().map_or(1, |look| look.update).max(1);
         table.row([
@@ -211,7 +215,14 @@ fn checks(
         })
         .collect();
     weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (Some((_, least)), Some((_, greatest))) = (weighted.first(), weighted.last()) else {
+    let games = weighted.len();
+    weighted.retain(|(_, group)| !reaches_edge(group));
+    let left_out = match games - weighted.len() {
+        0 => String::new(),
+        n => format!(" {n} of {games} weights are left out, whose densities reach the edge."),
+    };
+    let [(_, least), .., (_, greatest)] = weighted.as_slice() else {
+        run.paragraph(format!("On {set} there are no two weights to compare.{left_out}"));
         return;
     };
     let of = |group: &[Fitted]| group.iter().map(|fitted| fitted.law.entropy).collect::<Vec<_>>();
@@ -236,6 +247,27 @@ fn checks(
     run.paragraph(format!(
         "Section 3 leads one to expect densities that sharpen from weight to weight, and the best \
          likelihood at the weight one: on {set} the first is so in {ordered} of {n} seeds, the second in \
-         {best} of {n}. The paper shows pictures only."
+         {best} of {n}.{left_out} The paper shows pictures only."
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::grid::GridLaw, *};
+
+    #[test]
+    fn one_seed_at_the_edge_of_the_box_is_enough_to_leave_a_row_out() {
+        let with = |edge: f64| Fitted {
+            looks: Vec::new(),
+            diverged: None,
+            seconds: 0.0,
+            sigma: 0.1,
+            law: GridLaw { log_z: 0.0, entropy: 1.0, edge },
+            near: 1.0,
+            samples: Vec::new(),
+            picture: Vec::new(),
+        };
+        assert!(!reaches_edge(&[with(0.0), with(0.01)]));
+        assert!(reaches_edge(&[with(0.0), with(0.011)]));
+    }
 }

@@ -99,7 +99,7 @@ fn reach<D: Examples>(
     let seed = run.request.stream().child("compare");
     let model = &trained.model;
     let Some(last) = trained.curve.last().copied() else {
-        return Err(Error::Usage("--set followed: must be at least 1 for a comparison".into()));
+        return Err(Error::Usage(format!("{name}: nothing was followed, so nothing compares")));
     };
     let mut noise = seed.child("samples").host_noise();
     let start = model.start()?.sample(look.samples, &mut noise)?;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    limits::at_least,
     plots::{Panels, Plot, Series},
     request::{Request, Scale},
     results::{Check, Metric},
@@ -30,6 +31,8 @@ const EFFECTS: [(&str, TemperatureEffect); 3] = [
 fn resolve(request: &Request) -> Result<PlaneSettings> {
     let settings: PlaneSettings = request.settings(&spiral(request.scale))?;
     settings.validate(request, &ModelConfig::spiral(), &TrainConfig::curve())?;
+    // Scores of the last epoch are compared.
+    at_least(&[("followed", settings.train.followed, 1)])?;
     Ok(settings)
 }
 

@@ -94,6 +94,8 @@ impl DigitSettings {
             ("digits.samples", self.samples, 2),
             ("digits.bound_examples", self.bound_examples, 2),
             ("digits.bound_chains", self.bound_chains, 1),
+            // Scores of the last epoch are compared.
+            ("digits.followed", self.train.followed, 1),
         ])?;
         let side = if self.train.pooled { 14 } else { 28 };
         self.train.validate(&Self::model(), &Self::training(), [1, side, side])
@@ -135,6 +137,7 @@ impl Settings {
         let settings: Self = request.settings(&defaults)?;
         let (model, train) = (ModelConfig::spiral(), TrainConfig::curve());
         settings.spiral.validate(request, &model, &train)?;
+        at_least(&[("spiral.followed", settings.spiral.train.followed, 1)])?;
         settings.digits.validate()?;
         Ok(settings)
     }

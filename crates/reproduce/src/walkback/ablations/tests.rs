@@ -69,6 +69,10 @@ fn what_a_comparison_decides_itself_is_refused() {
         ("targets", "digits.objective", "walkback"),
         ("targets", "digits.samples", "1"),
         ("targets", "digits.bound_chains", "0"),
+        ("targets", "spiral.followed", "0"),
+        ("targets", "digits.followed", "0"),
+        ("updates-and-norms", "digits.followed", "0"),
+        ("temperature-effects", "followed", "0"),
     ] {
         let error = (experiment(id).settings)(&request(Scale::Smoke, &[(key, value)])).unwrap_err();
         assert!(matches!(error, Error::Usage(_)), "{error:?}");

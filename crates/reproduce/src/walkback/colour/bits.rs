@@ -2,11 +2,13 @@
 //! ladder from the paper's rule, and stored moments.
 
 use chains_core::chain::PathSummary;
+use eval_metrics::bits_per_dim;
 use serde::{Deserialize, Serialize};
 use walkback::{EstimateOptions, Temperatures};
 
 use super::{Model, Settings, at_most_test, model::PIXEL_VARIANCE, trained};
 use crate::{
+    arrays::score,
     error::Result,
     limits::{at_least, finite_check},
     plots::{Plot, Series},
@@ -78,13 +80,14 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
         ("factorial_gaussian_", "factorial Gaussian of the training images", closed),
     ];
     finite_check(run, "the log densities", &rows.each_ref().map(|(.., [value, _])| *value));
-    let bits = x.dim(1)? as f64 * std::f64::consts::LN_2;
+    let dim = x.dim(1)?;
     let mut ours = Vec::new();
     for (name, what, [value, error]) in rows {
         let whole = if name.is_empty() { "lower_bound_" } else { name };
         let metric = Metric::new(format!("{whole}test"), value, "nats");
         run.metric(metric.std_error(error).n(bound_examples));
-        let [value, error] = [8.0 - value / bits, error / bits];
+        let value = score(bits_per_dim(value, dim))?;
+        let error = error / (dim as f64 * std::f64::consts::LN_2);
         let metric = Metric::new(format!("{name}bits_per_dim_test"), value, "bits per dimension");
         let metric = metric.std_error(error).n(bound_examples);
         let metric = if name.is_empty() { metric.setting("k", bound_chains) } else { metric };

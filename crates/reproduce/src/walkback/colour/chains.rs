@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use walkback::{Statistics, WalkbackModel, heat};
 
-use super::samples::{BATCH, Drawn};
+use super::{super::generation::BLOCK, samples::Drawn};
 use crate::{
     arrays::spread,
     error::Result,
@@ -69,7 +69,7 @@ pub(super) fn heating(
     chains: usize,
 ) -> Result<()> {
     let seed = run.request.stream().child("heating-chains");
-    let n = images.test.len().min(BATCH);
+    let n = images.test.len().min(BLOCK);
     let x = images.first(&images.test, n, seed.child("test"), model.device())?;
     let mut columns = Columns::new(model.config().network.steps + 1, chains);
     columns.push(0, &x)?;

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use self::model::Model;
 use super::{
-    settings::TrainSettings,
+    settings::{TrainSettings, at_most_test},
     training::{Trained, train},
 };
 use crate::{
     error::Result,
     images::Images,
-    limits::{at_least, bad},
+    limits::at_least,
     plots::{Plot, Series},
     registry::Experiment,
     request::Request,
@@ -137,14 +137,6 @@ impl<P: Serialize + DeserializeOwned> Settings<P> {
     fn table(&self) -> Result<toml::Table> {
         settings_table(self)
     }
-}
-
-/// Refuses to show or score more test images than there are.
-fn at_most_test(train: &TrainSettings, key: &str, value: usize) -> Result<()> {
-    if value <= train.test_examples {
-        return Ok(());
-    }
-    bad(key, &format!("must be at most `test_examples`, {}", train.test_examples))
 }
 
 /// Loads the images, trains the model or takes the one that this command has trained already, says in

@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use walkback::{SampleOptions, WalkbackModel, generate_from};
+use walkback::{SampleOptions, WalkbackModel};
 
 use super::{
+    super::generation::{BLOCK, Ends, in_blocks},
     Model, Settings, at_most_test,
     chains::{self, Columns},
     trained,
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     arrays::{ROUNDING, extremes, finite, spread},
     error::Result,
-    images::{Images, blocks},
+    images::Images,
     limits::{at_least, bad},
     neighbours::neighbours,
     request::Request,
@@ -20,9 +21,6 @@ use crate::{
     run::Run,
     sheet::Sheet,
 };
-
-/// Chains that share the moments of a batch, as in the published code.
-pub(super) const BATCH: usize = 100;
 
 /// What is shown of the samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +38,8 @@ fn resolve(request: &Request, model: Model) -> Result<Settings<Shown>> {
     let Shown { samples, chains } = settings.shown;
     at_least(&[("samples", samples, 2), ("chains", chains, 1)])?;
     at_most_test(&settings.train, "chains", chains)?;
-    if chains > samples.min(BATCH) {
-        return bad("chains", &format!("must be at most {}", samples.min(BATCH)));
+    if chains > samples.min(BLOCK) {
+        return bad("chains", &format!("must be at most {}", samples.min(BLOCK)));
     }
     Ok(settings)
 }
@@ -76,23 +74,13 @@ pub(super) fn draw(run: &Run<'_>, model: &WalkbackModel, n: usize, chains: usize
     let seed = run.request.stream().child("generate");
     let options = SampleOptions::of(model);
     let mut columns = Columns::new(options.steps + options.extra + 1, chains);
-    let (mut states, mut starts) = (Vec::new(), Vec::new());
-    for (index, block) in blocks(n, BATCH).enumerate() {
-        let mut noise = seed.indexed(index as u64).host_noise();
-        let start = model.start_of(options.start)?.sample(block.len(), &mut noise)?;
-        if index == 0 {
-            columns.push(0, &start)?;
+    let Ends { starts, states, .. } = in_blocks(model, n, &options, seed, |block, step, found| {
+        if block == 0 {
+            columns.push(step, &found.position)?;
         }
-        starts.push(start.clone());
-        let last = generate_from(model, start, &options, &mut noise, |step, generated| {
-            if index == 0 {
-                columns.push(step + 1, &generated.position)?;
-            }
-            Ok(())
-        })?;
-        states.push(last.position);
-    }
-    Ok(Drawn { states: Tensor::cat(&states, 0)?, starts: Tensor::cat(&starts, 0)?, columns })
+        Ok(())
+    })?;
+    Ok(Drawn { states, starts, columns })
 }
 
 /// Shows samples, `(n, D)`, and says whether they are pixels and differ.
@@ -122,7 +110,7 @@ pub(super) fn sheet(
     let SampleOptions { steps, extra, .. } = SampleOptions::of(model);
     run.heading(format!("Samples after {steps} cooling steps and {extra} at temperature 1"));
     let [channels, height, width] = images.event();
-    let shown = states.narrow(0, 0, n.min(BATCH))?;
+    let shown = states.narrow(0, 0, n.min(BLOCK))?;
     let caption = "States after the last step; chains of a sheet share the moments of their batch.";
     run.sheet("samples", &Sheet::new(channels, height, width), &shown, caption)
 }

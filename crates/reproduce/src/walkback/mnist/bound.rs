@@ -10,7 +10,7 @@ use self::likelihood::{importance_sampling, lower_bound, parzen_window};
 
 use super::{
     super::{
-        settings::TrainSettings,
+        settings::{TrainSettings, at_most_test},
         training::{Trained, train},
     },
     pictures::{self, Samples},
@@ -39,6 +39,8 @@ struct Settings {
     is_images: usize,
     /// Numbers of paths whose estimates are reported, ascending.
     is_chains: Vec<usize>,
+    /// Repetitions of the importance-sampling estimates with fresh paths.
+    is_repeats: usize,
     /// Generated means in the Parzen window and before the digit networks.
     samples: usize,
 }
@@ -105,6 +107,7 @@ fn resolve(request: &Request) -> Result<Settings> {
         bound_chains: scale.pick(2, 20, 20),
         is_images: scale.pick(10, 200, 1_000),
         is_chains: scale.pick(vec![1, 5], vec![1, 10, 100, 1_000], vec![1, 10, 100, 1_000, 20_000]),
+        is_repeats: scale.pick(1, 1, 10),
         samples: scale.pick(50, 1_000, 10_000),
     })?;
     validate(&settings.train)?;
@@ -112,8 +115,11 @@ fn resolve(request: &Request) -> Result<Settings> {
         ("bound_images", settings.bound_images, 2),
         ("bound_chains", settings.bound_chains, 1),
         ("is_images", settings.is_images, 4),
+        ("is_repeats", settings.is_repeats, 1),
         ("samples", settings.samples, 20),
     ])?;
+    at_most_test(&settings.train, "bound_images", settings.bound_images)?;
+    at_most_test(&settings.train, "is_images", settings.is_images)?;
     let chains = &settings.is_chains;
     if chains.first().is_none_or(|k| *k == 0) || !chains.is_sorted_by(|a, b| a < b) {
         return bad("is_chains", "must be a list of ascending numbers from 1, such as [1,10]");
@@ -172,4 +178,27 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
     // No order is promised: this operator is trained for its bound.
     let beside = [("samples", &samples), ("noise", &noise)];
     digit_scores(run, &images, &[], &beside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::Error, testing::request};
+
+    #[test]
+    fn counts_that_nothing_can_run_with_are_bad_usage() {
+        // 50 test images at smoke.
+        for (key, value) in [
+            ("bound_images", "51"),
+            ("bound_images", "1"),
+            ("is_images", "51"),
+            ("is_repeats", "0"),
+            ("is_chains", "[5,1]"),
+        ] {
+            let error = settings(&request(Scale::Smoke, &[(key, value)])).unwrap_err();
+            assert!(matches!(error, Error::Usage(_)), "{error:?}");
+            assert!(error.to_string().contains(&format!("--set {key}:")), "{error}");
+        }
+        settings(&request(Scale::Smoke, &[("bound_images", "50"), ("is_images", "50")])).unwrap();
+    }
 }

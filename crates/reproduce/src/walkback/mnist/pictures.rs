@@ -2,22 +2,19 @@
 
 use candle_core::Tensor;
 use chains_core::Seed;
-use walkback::{SampleOptions, Statistics, WalkbackModel, generate, generate_from, heat};
+use walkback::{SampleOptions, Statistics, WalkbackModel, generate_from, heat};
 
 use super::super::{
     examples::{Examples, Split},
+    generation::{BLOCK, Ends, in_blocks},
     training::{EpochScores, Trained},
 };
 use crate::{
     error::Result,
-    images::blocks,
     plots::{Plot, Series},
     run::Run,
 };
 
-/// Chains that run together. With the batch's own moments they see each other; the published code has
-/// as many.
-const BLOCK: usize = 100;
 /// Columns of a sheet of chains.
 const COLUMNS: usize = 16;
 /// Rows of a sheet of chains.
@@ -131,28 +128,15 @@ impl Samples {
         options: &SampleOptions,
         seed: Seed,
     ) -> Result<Self> {
-        let mut parts: [Vec<Tensor>; 4] = Default::default();
-        for (index, block) in blocks(n, BLOCK).enumerate() {
-            let mut noise = seed.indexed(index as u64).host_noise();
-            let start = model.start_of(options.start)?.sample(block.len(), &mut noise)?;
-            parts[3].push(start.clone());
-            let last = generate_from(model, start, options, &mut noise, |step, generated| {
-                if step == 0 {
-                    parts[2].push(generated.mean.clone());
-                }
-                Ok(())
-            })?;
-            parts[0].push(last.mean);
-            parts[1].push(last.position);
-        }
-        let [means, states, one_step, noise] = parts;
-        let cat = |parts: Vec<Tensor>| Tensor::cat(&parts, 0);
-        Ok(Self {
-            means: cat(means)?,
-            states: cat(states)?,
-            one_step: cat(one_step)?,
-            noise: cat(noise)?,
-        })
+        let mut one_step = Vec::new();
+        let ends = in_blocks(model, n, options, seed, |_, step, generated| {
+            if step == 1 {
+                one_step.push(generated.mean.clone());
+            }
+            Ok(())
+        })?;
+        let Ends { starts: noise, states, means } = ends;
+        Ok(Self { means, states, one_step: Tensor::cat(&one_step, 0)?, noise })
     }
 
     /// Means alone.
@@ -162,12 +146,7 @@ impl Samples {
         options: &SampleOptions,
         seed: Seed,
     ) -> Result<Tensor> {
-        let mut means = Vec::new();
-        for (index, block) in blocks(n, BLOCK).enumerate() {
-            let mut noise = seed.indexed(index as u64).host_noise();
-            means.push(generate(model, block.len(), options, &mut noise, |_, _| Ok(()))?.mean);
-        }
-        Ok(Tensor::cat(&means, 0)?)
+        Ok(in_blocks(model, n, options, seed, |_, _, _| Ok(()))?.means)
     }
 }
 

@@ -7,7 +7,7 @@ use chains_core::{
     noise,
     train::{Event, Observer},
 };
-use eval_metrics::{log_grid, parzen, select_bandwidth};
+use eval_metrics::{bits_per_dim, log_grid, parzen, select_bandwidth};
 use walkback::{
     EstimateOptions, IsotropicPaths, PathEstimate, Statistics, WalkbackChain, WalkbackModel,
     Weighting, estimate,
@@ -19,7 +19,8 @@ use crate::{
     error::Result,
     images::Images,
     limits::finite_check,
-    report::{Align, Table, format_with_error},
+    repeats::{Repeated, repeated},
+    report::{Align, Table, format_number, format_with_error},
     request::Scale,
     results::{Check, Metric},
     run::Run,
@@ -83,8 +84,7 @@ pub(super) fn lower_bound(
     let found = frozen_estimate(model, &x, &options, seed.child("bound"), run.observer()?)?;
     let [bound, entropy] = [0, 1].map(|variant| PathSummary::of(&found.weights[variant]));
     finite_check(run, "the test bounds", &[bound.lower_bound, entropy.lower_bound]);
-    let (n, dim) = (bound.examples, x.dim(1)? as f64);
-    let nats = std::f64::consts::LN_2;
+    let (n, dim) = (bound.examples, x.dim(1)?);
     let mut record = |name: &str, value: f64, se: f64, unit: &str| {
         let metric = Metric::new(name, value, unit).std_error(se).n(n);
         let metric = metric.setting("k", bound.chains).setting("statistics", "frozen");
@@ -93,9 +93,9 @@ pub(super) fn lower_bound(
     record("lower_bound_test", bound.lower_bound, bound.lower_bound_se, "nats");
     record("lower_bound_by_entropy_test", entropy.lower_bound, entropy.lower_bound_se, "nats");
     if !images.pooled {
-        let bits = |bound: f64| 8.0 - bound / dim / nats;
-        let se = bound.lower_bound_se / dim / nats;
-        record("bits_per_dim_test", bits(bound.lower_bound), se, "bits per dimension");
+        let bits = score(bits_per_dim(bound.lower_bound, dim))?;
+        let se = bound.lower_bound_se / dim as f64 / std::f64::consts::LN_2;
+        record("bits_per_dim_test", bits, se, "bits per dimension");
     }
     let floor = settings.train.variance_floor;
     let closed = trained.moments.log_prob(&x, [floor, f64::INFINITY])?;
@@ -135,8 +135,8 @@ fn paired(a: &[LogWeights], b: &[LogWeights]) -> [f64; 2] {
 /// The estimates with one number of paths: of the model's own last factor, and of the isotropic one.
 struct Row {
     chains: usize,
-    own: PathSummary,
-    isotropic: PathSummary,
+    own: Repeated,
+    isotropic: Repeated,
 }
 
 /// Estimates of the same images with more and more paths, each with paths of its own.
@@ -154,15 +154,23 @@ pub(super) fn importance_sampling(
     for &chains in &settings.is_chains {
         let variants = vec![Weighting::Plain, Weighting::Isotropic(variance)];
         let options = EstimateOptions { chains, rows: ROWS, variants };
-        let seed = seed.child("is").child("test").indexed(chains as u64).indexed(0);
-        let paths = frozen_estimate(model, &x, &options, seed, run.observer()?)?;
-        let [own, isotropic] = [0, 1].map(|variant| PathSummary::of(&paths.weights[variant]));
-        let metric = |name: &str, summary: &PathSummary| {
-            Metric::new(name, summary.importance_sampling, "nats")
+        let seed = seed.child("is").child("test").indexed(chains as u64);
+        let repeats = repeated(settings.is_repeats, |repeat| {
+            let seed = seed.indexed(repeat);
+            Ok(frozen_estimate(model, &x, &options, seed, run.observer()?)?.weights)
+        })?;
+        let [own, isotropic] = [repeats[0], repeats[1]];
+        let metric = |name: &str, Repeated { summary, spread }: &Repeated| {
+            let metric = Metric::new(name, summary.importance_sampling, "nats")
                 .std_error(summary.importance_sampling_se)
                 .n(summary.examples)
                 .setting("k", chains)
-                .setting("effective_sample_size", summary.effective_sample_size)
+                .setting("repeats", settings.is_repeats)
+                .setting("effective_sample_size", summary.effective_sample_size);
+            match *spread {
+                Some(spread) => metric.setting("std_over_repeats", spread),
+                None => metric,
+            }
         };
         run.metric(metric("importance_sampling_test", &own));
         run.metric(
@@ -207,7 +215,7 @@ fn checks(run: &mut Run<'_>, found: &[Row]) {
     let all: Vec<f64> = found
         .iter()
         .flat_map(|row| [&row.own, &row.isotropic])
-        .map(|summary| summary.importance_sampling)
+        .map(|found| found.summary.importance_sampling)
         .collect();
     finite_check(run, "the importance-sampling estimates", &all);
     if run.request.scale == Scale::Smoke {
@@ -215,16 +223,14 @@ fn checks(run: &mut Run<'_>, found: &[Row]) {
     }
     for pair in found.windows(2) {
         let [few, many] = [&pair[0], &pair[1]];
+        let [a, b] = [few, many].map(|row| row.own.summary.importance_sampling);
         run.check(Check::new(
             format!(
                 "the estimate with {} paths is not below that with {}",
                 many.chains, few.chains
             ),
-            many.own.importance_sampling >= few.own.importance_sampling,
-            format!(
-                "{:.1} against {:.1}",
-                many.own.importance_sampling, few.own.importance_sampling
-            ),
+            b >= a,
+            format!("{b:.1} against {a:.1}"),
         ));
     }
     // The paths of the two are different ones: not Jensen's inequality of one set of numbers.
@@ -237,8 +243,8 @@ fn checks(run: &mut Run<'_>, found: &[Row]) {
                 "the bound by {} paths is not above the estimate with {}",
                 last.chains, few.chains
             ),
-            round(last.own.lower_bound),
-            round(few.own.importance_sampling),
+            round(last.own.summary.lower_bound),
+            round(few.own.summary.importance_sampling),
         ));
     }
 }
@@ -266,7 +272,9 @@ fn table(run: &mut Run<'_>, found: &[Row], baseline: f64) {
          measured on its own models. The factorial Gaussian has the moments of the training digits: a \
          bound below it would say that the chain has learnt nothing.",
     );
-    let columns = ["Model", "k", "test", "ESS"];
+    let repeated = found.iter().any(|row| row.own.spread.is_some());
+    let last = repeated.then_some("deviation over repetitions");
+    let columns = ["Model", "k", "test", "ESS"].into_iter().chain(last);
     let align = |c| if c == "Model" { Align::Left } else { Align::Right };
     let mut table = Table::new(columns.map(|c| (c, align(c))));
     for row in COMPARED {
@@ -274,17 +282,21 @@ fn table(run: &mut Run<'_>, found: &[Row], baseline: f64) {
     }
     table.row(["factorial Gaussian", "", &format!("{baseline:.1}"), ""]);
     if let Some(Row { chains, own, .. }) = found.last() {
-        let value = format_with_error(own.lower_bound, own.lower_bound_se);
+        let value = format_with_error(own.summary.lower_bound, own.summary.lower_bound_se);
         table.row(["ours (bound)", &chains.to_string(), &value, ""]);
     }
     for Row { chains, own, isotropic } in found {
-        for (name, summary) in [("ours (IS)", own), ("ours, isotropic output (IS)", isotropic)] {
-            table.row([
+        for (name, Repeated { summary, spread }) in
+            [("ours (IS)", own), ("ours, isotropic output (IS)", isotropic)]
+        {
+            let mut cells = vec![
                 name.to_owned(),
                 chains.to_string(),
                 format_with_error(summary.importance_sampling, summary.importance_sampling_se),
                 format!("{:.1}", summary.effective_sample_size),
-            ]);
+            ];
+            cells.extend(spread.map(format_number));
+            table.row(cells);
         }
     }
     run.table(table);
