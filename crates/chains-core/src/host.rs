@@ -85,6 +85,52 @@ pub fn finite(x: &Tensor, what: &'static str, step: usize) -> Result<f64> {
     if value.is_finite() { Ok(value) } else { Err(Error::NonFinite { what, step }) }
 }
 
+/// A scalar that need not have reached the host: on CUDA it is copied behind the work that makes it, while the
+/// host goes on.
+pub struct Later(Told);
+
+enum Told {
+    Known(f64),
+    #[cfg(feature = "cuda")]
+    Copied(crate::cuda::Copied),
+}
+
+impl Later {
+    /// A number of the host.
+    pub fn known(value: f64) -> Self {
+        Self(Told::Known(value))
+    }
+
+    /// Asks for the value of a scalar; on CUDA without waiting for it, and in f32.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn new(x: &Tensor) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() && x.rank() == 0 {
+            return Ok(Self(Told::Copied(crate::cuda::Copied::new(x)?)));
+        }
+        scalar(x).map(Self::known)
+    }
+
+    /// Whether the host has it, so that [`Later::wait`] does not wait.
+    pub fn is_known(&self) -> bool {
+        matches!(self.0, Told::Known(_))
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub fn wait(self) -> Result<f64> {
+        match self.0 {
+            Told::Known(value) => Ok(value),
+            #[cfg(feature = "cuda")]
+            Told::Copied(copied) => Ok(copied.wait()?),
+        }
+    }
+}
+
 /// A tensor of these numbers, in row-major order, with the type and on the device of `like`.
 ///
 /// # Errors
@@ -110,6 +156,28 @@ pub fn full(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::on_devices;
+
+    on_devices!(numbers_that_come_later_are_those_of_their_time);
+
+    #[allow(clippy::float_cmp, reason = "small integers")]
+    fn numbers_that_come_later_are_those_of_their_time(device: &Device) -> Result<()> {
+        let mut sum = Tensor::zeros((), DType::F32, device)?;
+        let mut waiting = Vec::new();
+        for i in 0..20 {
+            sum = (sum + f64::from(i))?;
+            waiting.push(Later::new(&sum)?);
+            assert_eq!(waiting[i as usize].is_known(), !device.is_cuda());
+        }
+        // In another order than asked for, some never.
+        for (i, later) in waiting.into_iter().enumerate().rev().filter(|(i, _)| i % 3 > 0) {
+            assert_eq!(later.wait()?, (i * (i + 1) / 2) as f64);
+        }
+        assert_eq!(Later::new(&sum)?.wait()?, 190.0);
+        assert_eq!(Later::known(0.5).wait()?, 0.5);
+        assert!(Later::new(&sum.reshape(1)?).is_err());
+        Ok(())
+    }
 
     #[test]
     #[allow(clippy::float_cmp, reason = "small integers")]

@@ -34,7 +34,7 @@ pub use network::{OperatorNetwork, Pass, heads};
 pub use objective::{increasing_weights, weighted_log_likelihood};
 pub use sampler::{SampleOptions, generate, generate_from, inpaint};
 pub use statistics::StatisticsPass;
-pub use train::update;
+pub use train::{update, update_later};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,20 +1,20 @@
 //! The model: network, prior and chain, as it is trained, saved and loaded.
 
-use std::{cell::RefCell, path::Path};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::Init;
 use chains_core::{
-    Error, ParamStore, Result, Seed,
+    Error, Noise, ParamStore, Result, Seed,
     chain::{Step, TransitionOperator},
     checkpoint,
-    dist::DiagGaussian,
+    dist::{DiagGaussian, Masks},
     nn::Statistics,
 };
 
 use crate::{
     chain::InfusionChain,
-    config::{Architecture, ModelConfig},
+    config::{Architecture, ChainConfig, ModelConfig},
     network::{OperatorNetwork, Pass},
 };
 
@@ -128,6 +128,46 @@ impl InfusionModel {
         InfusionChain { operator, prior, config: chain, steps: network.steps }
     }
 
+    /// The states that [`InfusionChain::states`] has with batch statistics and these rates, and the pass over
+    /// each.
+    ///
+    /// # Shapes
+    /// `x`: `(b, D)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another target.
+    pub(crate) fn infused(
+        &self,
+        config: &ChainConfig,
+        x: &Tensor,
+        noise: &mut dyn Noise,
+    ) -> Result<(Vec<Tensor>, Vec<Pass>)> {
+        let (operator, prior) = (self.operator(Statistics::Batch), self.prior()?);
+        let chain = InfusionChain { config, ..self.infusion_chain(&operator, &prior) };
+        let steps = chain.steps;
+        let spike = chain.spike(x)?;
+        let first = chain.proposal(0, prior.batch(x.dim(0)?)?, spike.clone())?.draw(noise)?;
+        let (mut z, mut states, mut passes) = (first.detach(), Vec::new(), Vec::new());
+        for t in 1..=steps {
+            let pass = operator.pass(&z, Step::at(t - 1))?;
+            states.push(z.clone());
+            if t < steps {
+                z = match config.masks {
+                    Masks::PerDimension => {
+                        let target = (x, config.target_variance);
+                        self.frozen.infused(&pass, config.rate.at(t), target, noise)?
+                    }
+                    Masks::PerPixel { .. } => {
+                        let base = self.frozen.conditional(&pass, operator.floor)?;
+                        chain.proposal(t, base, spike.clone())?.draw(noise)?.detach()
+                    }
+                };
+            }
+            passes.push(pass);
+        }
+        Ok((states, passes))
+    }
+
     /// The prior, detached.
     ///
     /// # Errors
@@ -226,34 +266,6 @@ impl Operator<'_> {
 
     fn pass(&self, x: &Tensor, at: Step) -> Result<Pass> {
         self.network.pass(&x.unsqueeze(0)?, &[at.index], self.statistics, &[])
-    }
-}
-
-/// An operator with batch statistics, without a graph, that remembers its passes.
-pub(crate) struct Recorder<'a> {
-    operator: Operator<'a>,
-    passes: RefCell<Vec<Pass>>,
-}
-
-impl<'a> Recorder<'a> {
-    pub(crate) fn new(model: &'a InfusionModel) -> Self {
-        Self { operator: model.operator(Statistics::Batch), passes: RefCell::default() }
-    }
-
-    /// One pass for each step, in order.
-    pub(crate) fn into_passes(self) -> Vec<Pass> {
-        self.passes.into_inner()
-    }
-}
-
-impl TransitionOperator for Recorder<'_> {
-    type Dist = DiagGaussian;
-
-    fn conditional(&self, x: &Tensor, at: Step) -> Result<DiagGaussian> {
-        let pass = self.operator.pass(x, at)?;
-        let conditional = self.operator.network.conditional(&pass, self.operator.floor)?;
-        self.passes.borrow_mut().push(pass);
-        Ok(conditional)
     }
 }
 

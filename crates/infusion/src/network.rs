@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use chains_core::{
-    Error, Result,
+    Error, Noise, Result,
     dist::DiagGaussian,
     nn::{ConvTranspose2d, Linear, LinearInit, Statistics, StepNorm, StepNormConfig},
     ops::{self, BatchMoments},
@@ -165,6 +165,27 @@ impl OperatorNetwork {
     pub fn conditional(&self, pass: &Pass, floor: f64) -> Result<DiagGaussian> {
         let [mean, variance] = pass.heads()?;
         heads(&mean.flatten(0, 1)?, &variance.flatten(0, 1)?, self.config.variance_scale, floor)
+    }
+
+    /// The next state of an infusion chain, drawn from the mixture of the Gaussians of a pass over one step
+    /// and, at this rate, of one of this variance around `x`, each dimension for itself; detached.
+    ///
+    /// # Shapes
+    /// `x` and the result: `(b, D)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another target.
+    pub(crate) fn infused(
+        &self,
+        pass: &Pass,
+        rate: f64,
+        (x, variance): (&Tensor, f64),
+        noise: &mut dyn Noise,
+    ) -> Result<Tensor> {
+        let [mean, wide] = pass.heads()?;
+        let raw = [&mean.flatten(0, 1)?, &wide.flatten(0, 1)?];
+        let squash = [self.config.variance_scale, self.config.variance_floor];
+        ops::squashed_mixture_draw(rate, raw, squash, (x, variance), noise)
     }
 
     /// The log density of `x` under the Gaussians of a pass.

@@ -3,11 +3,7 @@
 use candle_core::Tensor;
 use chains_core::{Error, Noise, Result, nn::MomentAverage, schedule::InfusionRate};
 
-use crate::{
-    chain::InfusionChain,
-    config::ChainConfig,
-    model::{InfusionModel, Recorder},
-};
+use crate::{config::ChainConfig, model::InfusionModel};
 
 /// Collects per-step moments on infusion chains, batch by batch, and stores them in the model.
 ///
@@ -37,14 +33,9 @@ impl<'a> StatisticsPass<'a> {
     /// # Errors
     /// [`Error::Shape`] for another shape.
     pub fn push(&mut self, x: &Tensor, noise: &mut dyn Noise) -> Result<()> {
-        let recorder = Recorder::new(self.model);
-        let prior = self.model.prior()?;
-        let steps = self.model.config().network.steps;
-        let chain =
-            InfusionChain { operator: &recorder, prior: &prior, config: &self.chain, steps };
-        chain.walk(x, noise, true, |_| Ok(()))?;
+        let (_, passes) = self.model.infused(&self.chain, x, noise)?;
         let b = x.dim(0)?;
-        for (step, pass) in recorder.into_passes().iter().enumerate() {
+        for (step, pass) in passes.iter().enumerate() {
             self.layers.resize_with(pass.moments.len(), MomentAverage::default);
             for (average, moments) in self.layers.iter_mut().zip(&pass.moments) {
                 average.push(step, moments, b)?;

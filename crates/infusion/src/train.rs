@@ -6,7 +6,7 @@ use chains_core::{
     autograd::value_and_gradients,
     chain::{Step, TransitionOperator},
     density::LogDensity,
-    host,
+    host::{self, Later},
     nn::Statistics,
     ops,
     optim::Adam,
@@ -14,7 +14,7 @@ use chains_core::{
 
 use crate::{
     config::{Objective, TrainConfig},
-    model::{InfusionModel, Recorder},
+    model::InfusionModel,
     objective::{increasing_weights, weighted_log_likelihood},
 };
 
@@ -37,7 +37,42 @@ pub fn update(
     if config.objective == Objective::DenoisingPerStep {
         return per_step(model, adam, learning_rate, x, noise);
     }
-    descend(model, adam, learning_rate, || match config.objective {
+    descend(model, adam, learning_rate, || loss(model, config.objective, x, noise))
+}
+
+/// [`update`] that on CUDA does not wait for the loss: the host prepares the next update meanwhile. There
+/// parameters move whatever the loss is, so that one that is no number leaves them useless.
+///
+/// # Shapes
+/// As [`update`].
+///
+/// # Errors
+/// As [`update`] on other devices and with [`Objective::DenoisingPerStep`]; else of the tensor library.
+pub fn update_later(
+    model: &InfusionModel,
+    adam: &mut Adam,
+    config: &TrainConfig,
+    learning_rate: f64,
+    x: &Tensor,
+    noise: &mut dyn Noise,
+) -> Result<Later> {
+    if !x.device().is_cuda() || config.objective == Objective::DenoisingPerStep {
+        return update(model, adam, config, learning_rate, x, noise).map(Later::known);
+    }
+    let (loss, grads) = value_and_gradients(|| loss(model, config.objective, x, noise))?;
+    let later = Later::new(&loss)?;
+    adam.step(model.store(), &grads, learning_rate)?;
+    Ok(later)
+}
+
+/// The negative objective of all steps together.
+fn loss(
+    model: &InfusionModel,
+    objective: Objective,
+    x: &Tensor,
+    noise: &mut dyn Noise,
+) -> Result<Tensor> {
+    match objective {
         Objective::LowerBound => lower_bound_loss(model, x, noise),
         Objective::LowerBoundDetached { weighted } => {
             stacked_loss(model, x, noise, Targets::States { weighted })
@@ -45,7 +80,7 @@ pub fn update(
         Objective::Denoising | Objective::DenoisingPerStep => {
             stacked_loss(model, x, noise, Targets::Data)
         }
-    })
+    }
 }
 
 /// What the conditionals are asked to explain.
@@ -66,11 +101,8 @@ fn stacked_loss(
     targets: Targets,
 ) -> Result<Tensor> {
     let steps = model.config().network.steps;
-    let (recorder, prior) = (Recorder::new(model), model.prior()?);
-    let chain = model.infusion_chain(&recorder, &prior);
-    let mut states = chain.states(x, noise)?;
+    let (mut states, passes) = model.infused(&model.config().chain, x, noise)?;
     let inputs = ops::stack(&states.iter().collect::<Vec<_>>())?;
-    let passes = recorder.into_passes();
     let layers = passes.first().map_or(0, |pass| pass.values.len());
     let known = (0..layers)
         .map(|layer| passes.iter().map(|pass| pass.values[layer].clone()).collect())

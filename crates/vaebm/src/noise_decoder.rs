@@ -1,7 +1,10 @@
 //! From standard normal noise to images: what chains in the noise space need of a generator.
 
 use candle_core::{DType, Device, Tensor};
-use chains_core::{Error, Noise, Result, host};
+use chains_core::{
+    Error, Noise, Result, host,
+    ops::{self, Span},
+};
 
 /// The noise of a batch: every coordinate is standard normal before a chain moves it.
 #[derive(Clone, Debug)]
@@ -104,12 +107,15 @@ impl JointNoise {
             let expected = format!("(b, {})", shapes.width());
             return Err(Error::Shape { what: "noise", expected, got: flat.dims().to_vec() });
         }
+        // A map of one row, whose parts are copied without a graph of candle's.
+        let map = ops::reshape(flat, (flat.dims()[0], 1, 1, flat.dims()[1]))?;
         let mut at = 0;
         let mut take = |dims: &[usize]| -> Result<Tensor> {
             let width = dims.iter().product();
-            let part = flat.narrow(1, at, width)?.contiguous()?;
+            let one = Span::new(0, 1);
+            let part = ops::part(&map, [one, one, Span::new(at, width)])?;
             at += width;
-            Ok(part.reshape([&[flat.dims()[0]], dims].concat())?)
+            ops::reshape(&part, [&[flat.dims()[0]], dims].concat())
         };
         let latents = shapes.latents.iter().map(|dims| take(dims)).collect::<Result<_>>()?;
         Ok(Self { latents, pixels: take(&shapes.pixels)? })

@@ -5,6 +5,7 @@
 //! of its one stream.
 #![allow(unsafe_code)]
 
+mod copied;
 mod product;
 
 use std::{
@@ -25,7 +26,10 @@ use candle_core::{
     op::BackpropOp,
 };
 
-pub(crate) use self::product::{Matrix, product};
+pub(crate) use self::{
+    copied::Copied,
+    product::{Matrix, product},
+};
 
 /// Threads of a block, where an element has a thread and where a block sums a row.
 const LINE: u32 = 256;
@@ -85,7 +89,8 @@ pub(crate) fn stacked_values(parts: &[&Tensor]) -> Result<CudaStorage> {
 }
 
 /// A convolution as the kernels see it, as in `conv.cu`: batch, `(c, h, w)` of the image, `(o, oh, ow)`
-/// of the map, kernel, stride, rows and columns of padding.
+/// of the map, kernel, stride, rows and columns of padding. Or the part of a map, as in `maps.cu`: sides,
+/// starts, lengths, steps.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Geometry(pub(crate) [u32; 12]);
@@ -349,6 +354,7 @@ static MAIN: Module = Module {
             include_str!("norm.cu"),
             include_str!("linear.cu"),
             include_str!("conv.cu"),
+            include_str!("maps.cu"),
         ];
         // Parameters in constant memory need 7.0; the driver compiles for the device itself.
         let options = CompileOptions { arch: Some("compute_75"), ..CompileOptions::default() };

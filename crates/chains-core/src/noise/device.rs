@@ -106,10 +106,16 @@ impl Noise for DeviceNoise {
     fn uniform(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
         self.draw(Law::Uniform, shape, dtype, device)
     }
+
+    fn in_place(&mut self, draws: u64) -> Option<NoiseState> {
+        let at = self.state;
+        self.state.draws += draws;
+        Some(at)
+    }
 }
 
 #[cfg(feature = "cuda")]
-mod cuda {
+pub(crate) mod cuda {
     //! The kernels of `philox.cu`.
 
     use std::sync::OnceLock;
@@ -120,7 +126,10 @@ mod cuda {
     };
 
     use super::Law;
-    use crate::cuda::{Arg, Grid, Module, fresh, launch_of, tensor};
+    use crate::{
+        cuda::{self, Arg, Grid, Module, fresh, launch_of, tensor},
+        noise::NoiseState,
+    };
 
     static MODULE: Module = Module {
         name: "philox",
@@ -156,8 +165,31 @@ mod cuda {
         };
         let out = fresh(cuda, n)?;
         let args = [(&out).into(), Arg::Word(n as u64), Arg::Word(key), Arg::Word(draw)];
-        launch_of(&MODULE, cuda, name, Grid::Rows(n.div_ceil(PASS).min(BLOCKS)), &args)?;
+        launch_of(&MODULE, cuda, name, grid(n), &args)?;
         Ok(tensor(out, cuda, shape))
+    }
+
+    fn grid(n: usize) -> Grid {
+        Grid::Rows(n.div_ceil(PASS).min(BLOCKS))
+    }
+
+    /// See [`crate::ops::squashed_mixture_draw`]: raw mean and variance and the target; scale, floor, rate
+    /// and the spike's deviation. The first draw of `at` is uniform if the rate is positive.
+    pub(crate) fn squashed_mixture(
+        operands: [&Tensor; 3],
+        numbers: [f64; 4],
+        at: NoiseState,
+    ) -> candle_core::Result<Tensor> {
+        let operands = operands.iter().map(|x| x.contiguous());
+        let operands = operands.collect::<candle_core::Result<Vec<_>>>()?;
+        let (device, n) = (cuda::device(&operands[0])?, operands[0].elem_count());
+        let out = fresh(device, n)?;
+        let mut args: Vec<Arg<'_>> = vec![(&out).into()];
+        args.extend(operands.iter().map(Arg::from));
+        args.extend(numbers.map(|number| Arg::from(number as f32)));
+        args.extend([n as u64, at.seed.value(), at.draws].map(Arg::Word));
+        launch_of(&MODULE, device, "philox_squashed_mixture", grid(n), &args)?;
+        Ok(tensor(out, device, operands[0].shape()))
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) mod philox;
 use candle_core::{DType, Device, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cuda")]
+pub(crate) use self::device::cuda;
 pub use self::{device::DeviceNoise, host::HostNoise};
 use crate::{error::Result, seed::Seed};
 
@@ -31,6 +33,12 @@ pub trait Noise {
     /// # Errors
     /// If the device cannot hold the tensor.
     fn uniform(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
+
+    /// Makes so many draws whose numbers an operation on CUDA computes in place, as [`DeviceNoise`] would
+    /// have: the position of the first. `None`, and nothing is drawn, where draws are tensors only.
+    fn in_place(&mut self, _draws: u64) -> Option<NoiseState> {
+        None
+    }
 }
 
 /// Uniform numbers in a type that has fewer of them, none rounded up to one.

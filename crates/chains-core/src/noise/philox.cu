@@ -85,3 +85,25 @@ extern "C" __global__ void philox_uniform(float *out, u64 len, u64 key, u64 draw
             out[4 * i + k] = (float)(x[k] >> 8) * 5.9604644775390625e-08f;
     }
 }
+
+// One draw of `(1 - rate) N(sigmoid(a), scale sigmoid(b) + floor) + rate N(target, spread^2)` for every element:
+// the uniform numbers of one draw of the stream decide, the normal ones of the next move. At rate 0 nothing decides.
+extern "C" __global__ void philox_squashed_mixture(float *out, const float *a, const float *b, const float *target, float scale, float floor, float rate, float spread, u64 len, u64 key, u64 draw) {
+    u64 step = (u64)gridDim.x * blockDim.x;
+    bool infuses = rate > 0.0f;
+    for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; 4 * i < len; i += step) {
+        u32 decide[4] = {0u, 0u, 0u, 0u}, x[4];
+        float e[4];
+        if (infuses) philox(i, draw, key, decide);
+        philox(i, infuses ? draw + 1 : draw, key, x);
+        pair_of(x[0], x[1], e);
+        pair_of(x[2], x[3], e + 2);
+        for (u64 k = 0; k < 4 && 4 * i + k < len; ++k) {
+            u64 j = 4 * i + k;
+            bool taken = infuses && (float)(decide[k] >> 8) * 5.9604644775390625e-08f < rate;
+            float mean = taken ? target[j] : 1.0f / (1.0f + expf(-a[j]));
+            float deviation = taken ? spread : sqrtf(scale / (1.0f + expf(-b[j])) + floor);
+            out[j] = mean + deviation * e[k];
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 
-use super::{build_rows, fused, linear, slice, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{build_rows, fused, linear, on_cuda, slice, with_values};
 use crate::{autograd::apply1, error::Result};
 
 /// Bilinear interpolation to twice the sides, the corners staying corners: along an axis of `n` pixels
@@ -15,6 +17,7 @@ use crate::{autograd::apply1, error::Result};
 /// [`crate::Error::Tensor`] for another rank.
 pub fn bilinear2(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
+    on_cuda!([x] => cuda::bilinear2(x));
     if fused(&[x]) {
         return Ok(apply1(Doubled, &x.contiguous()?)?);
     }

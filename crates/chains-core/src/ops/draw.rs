@@ -8,9 +8,14 @@ use super::{
     build, fused,
     gaussian::{density, row_sums},
     log_add_exp::{log_add_exp, value},
-    on_cuda, with_values,
+    math::logistic,
+    on_cuda, scaled_sigmoid, sigmoid, with_values,
 };
-use crate::error::Result;
+use crate::{
+    error::{Error, Result},
+    host,
+    noise::Noise,
+};
 
 /// `mean + sqrt(variance) e`, differentiable in mean and variance.
 ///
@@ -88,6 +93,69 @@ pub fn mixture_draw(
     Ok(Tensor::from_vec(values, e.shape(), e.device())?)
 }
 
+/// One draw for each element of `(1 - rate) N(sigmoid(a), scale sigmoid(b) + floor) + rate N(target,
+/// variance)`, detached: [`mixture_draw`] with the base of two squashed heads, without the tensors in between.
+///
+/// Draws uniform numbers, unless the rate is 0, then normal ones; [`crate::noise::DeviceNoise`] computes both
+/// in place on CUDA.
+///
+/// # Shapes
+/// `a`, `b`, `target` and the result: the same.
+///
+/// # Errors
+/// [`Error::Shape`] if the shapes differ.
+pub fn squashed_mixture_draw(
+    rate: f64,
+    [a, b]: [&Tensor; 2],
+    [scale, floor]: [f64; 2],
+    (target, variance): (&Tensor, f64),
+    noise: &mut dyn Noise,
+) -> Result<Tensor> {
+    let (shape, dtype, device) = (a.shape(), a.dtype(), a.device());
+    for (what, x) in [("raw variance", b), ("target of the heads", target)] {
+        if x.dims() != a.dims() {
+            let (expected, got) = (format!("{:?}", a.dims()), x.dims().to_vec());
+            return Err(Error::Shape { what, expected, got });
+        }
+    }
+    let infuses = rate > 0.0;
+    #[cfg(feature = "cuda")]
+    if cuda::applies(&[a, b, target])
+        && let Some(at) = noise.in_place(if infuses { 2 } else { 1 })
+    {
+        let numbers = [scale, floor, rate, variance.sqrt()];
+        return Ok(crate::noise::cuda::squashed_mixture([a, b, target], numbers, at)?);
+    }
+    let u = if infuses { Some(noise.uniform(shape, dtype, device)?) } else { None };
+    let e = noise.normal(shape, dtype, device)?;
+    if !fused(&[a, b, target, &e]) {
+        let (mean, wide) = (sigmoid(&a.detach())?, scaled_sigmoid(&b.detach(), scale, floor)?);
+        let Some(u) = u else { return gaussian_draw(&mean, &wide, &e) };
+        let narrow = host::full(variance, shape, dtype, device)?;
+        return mixture_draw(rate, [&mean, &wide], [target, &narrow], &u, &e);
+    }
+    let [rate, scale, floor, variance] = [rate, scale, floor, variance].map(|number| number as f32);
+    // Without decisions their place is taken by numbers that are never looked at.
+    let operands = [a, b, target, u.as_ref().unwrap_or(&e), &e];
+    let values = with_values(operands, |operands| {
+        Ok(build(
+            shape.elem_count(),
+            #[inline(always)]
+            |start, out| {
+                let [a, b, xs, us, es] = operands.map(|values| &values[start..start + out.len()]);
+                for (i, out) in out.iter_mut().enumerate() {
+                    let taken = infuses && us[i] < rate;
+                    let (own, wide) = (logistic(a[i]), scale * logistic(b[i]) + floor);
+                    let mean = if taken { xs[i] } else { own };
+                    let variance = if taken { variance } else { wide };
+                    *out = mean + variance.sqrt() * es[i];
+                }
+            },
+        ))
+    })?;
+    Ok(Tensor::from_vec(values, shape, device)?)
+}
+
 /// `-sum ln(1 - rate + rate spike(z) / base(z))` over all axes but the first: the log density of the
 /// base minus that of the mixture, in nats, for `0 < rate < 1`.
 ///
@@ -98,7 +166,7 @@ pub fn mixture_draw(
 /// `z`, and mean and variance of both Gaussians: `(b, ..event)`; the result `(b,)`.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] if the shapes differ.
+/// [`Error::Shape`] if the shapes differ.
 pub fn mixture_log_ratio(
     rate: f64,
     base: [&Tensor; 2],

@@ -2,7 +2,9 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::{fused, kernel::fresh_rows};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{fused, kernel::fresh_rows, on_cuda};
 use crate::{
     autograd::{FusedOp, Gradients, apply_all},
     error::{Error, Result},
@@ -33,6 +35,7 @@ pub fn join_channels(parts: &[Tensor]) -> Result<Tensor> {
         }
     }
     let all: Vec<&Tensor> = parts.iter().collect();
+    on_cuda!(all => cuda::join(&all));
     if channels * h * w == 0 || !fused(&all) {
         return Ok(Tensor::cat(parts, 1)?);
     }

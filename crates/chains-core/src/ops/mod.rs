@@ -57,7 +57,7 @@ pub use bilinear::bilinear2;
 pub(crate) use conv::conv2d_rows;
 pub use conv::{Padding, conv_transpose2d, conv2d, conv2d_relu, depthwise_conv2d};
 pub use divergence::gaussian_divergence;
-pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio};
+pub use draw::{gaussian_draw, mixture_draw, mixture_log_ratio, squashed_mixture_draw};
 pub use gate::{add_gated, channel_means};
 pub use gaussian::{gaussian_log_density, gaussian_log_prob};
 pub use heads::sigmoid_gaussian_log_prob;

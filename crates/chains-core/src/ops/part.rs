@@ -2,7 +2,9 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
-use super::{build_rows, fused, slice, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{build_rows, fused, on_cuda, slice, with_values};
 use crate::{
     autograd::apply1,
     error::{Error, Result},
@@ -48,6 +50,7 @@ pub fn part(x: &Tensor, spans: [Span; 3]) -> Result<Tensor> {
         let (expected, got) = (format!("(b, c, h, w) around {spans:?}"), x.dims().to_vec());
         return Err(Error::Shape { what: "part", expected, got });
     }
+    on_cuda!([x] => cuda::part(x, spans));
     if fused(&[x]) {
         return Ok(apply1(Part(spans), &x.contiguous()?)?);
     }

@@ -16,6 +16,7 @@ use std::{
 use candle_core::Tensor;
 use chains_core::{
     ParamStore, Seed,
+    host::Later,
     optim::{Adam, AdamConfig},
     schedule::LearningRate,
     train::{Event, Observer},
@@ -83,6 +84,15 @@ pub trait Learner {
     /// [`chains_core::Error::NonFinite`] if the loss is no number, before anything moves (on an
     /// accelerator walkback training tells at the end of a walk).
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64>;
+
+    /// [`Learner::update`] whose loss may reach the host later: it is asked for when the next update is on its
+    /// way, and before anything is looked at or saved. The loop refuses one that is no number.
+    ///
+    /// # Errors
+    /// As there.
+    fn update_later(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<Later> {
+        self.update(adam, at).map(Later::known)
+    }
 
     /// What an exact resume needs besides parameters and optimiser.
     ///

@@ -8,6 +8,7 @@ use std::{
 
 use chains_core::{
     checkpoint,
+    host::Later,
     optim::{Adam, WeightAverage},
     train::{Event, Loaded, Observer, Parts, StateDir},
 };
@@ -81,6 +82,14 @@ pub(super) struct Session<'a, L: Learner> {
     saved: Option<Instant>,
 }
 
+/// An update whose loss is to be shown.
+struct Told {
+    /// Updates made with it.
+    step: usize,
+    rate: f64,
+    loss: Later,
+}
+
 /// Least time between two states of a training on an accelerator, where an epoch can take less than to
 /// write what it led to.
 const REST: Duration = Duration::from_secs(15);
@@ -149,25 +158,35 @@ impl<'a, L: Learner> Session<'a, L> {
         if self.update == 0 {
             self.learner.begin(&self.dir)?;
         }
+        let mut waiting = None;
         while self.update < total {
             let planned = self.plan.learning_rate.at(self.update, total);
             let rate = self.learner.learning_rate(self.update, planned);
             let loss = self.one_update(batches.next_batch(), rate)?;
             self.extra.cursor = batches.cursor();
             let step = self.update;
-            let values = [("loss", loss), ("learning_rate", rate)];
-            observer.observe(&Event::Scalars { step, values: &values })?;
-            let epoch_ends = step.is_multiple_of(per_epoch);
-            if epoch_ends {
-                self.end_epoch(step / per_epoch, observer)?;
+            let told = Told { step, rate, loss };
+            let known = told.loss.is_known();
+            if let Some(before) = waiting.replace(told) {
+                self.tell(before, observer)?;
             }
+            let epoch_ends = step.is_multiple_of(per_epoch);
             // An eighth of an epoch, or so many updates, is what a kill can cost; on an accelerator also
             // as many seconds.
             let every = (per_epoch / 8).max(100);
             let rested = self.learner.store().device().is_cpu()
                 || step == total
                 || self.saved.is_none_or(|at| at.elapsed() >= REST);
-            if rested && (epoch_ends || (step % per_epoch).is_multiple_of(every)) {
+            let saves = rested && (epoch_ends || (step % per_epoch).is_multiple_of(every));
+            if (known || epoch_ends || saves)
+                && let Some(last) = waiting.take()
+            {
+                self.tell(last, observer)?;
+            }
+            if epoch_ends {
+                self.end_epoch(step / per_epoch, observer)?;
+            }
+            if saves {
                 self.save(observer)?;
                 self.saved = Some(Instant::now());
             }
@@ -175,18 +194,30 @@ impl<'a, L: Learner> Session<'a, L> {
         Ok(observer.observe(&Event::Finished { step: total })?)
     }
 
-    fn one_update(&mut self, indices: &[usize], learning_rate: f64) -> Result<f64> {
+    fn one_update(&mut self, indices: &[usize], learning_rate: f64) -> Result<Later> {
         let started = Instant::now();
         let at = UpdateAt { update: self.update, indices, learning_rate };
-        let loss = self.learner.update(&mut self.adam, &at)?;
+        let loss = self.learner.update_later(&mut self.adam, &at)?;
         self.update += 1;
         if let Some(average) = &self.average {
             average.update(self.learner.store(), self.update)?;
         }
-        self.extra.loss_sum += loss;
-        self.extra.loss_count += 1;
         self.extra.seconds += started.elapsed().as_secs_f64();
         Ok(loss)
+    }
+
+    /// Waits for the loss of an update and shows it.
+    fn tell(&mut self, told: Told, observer: &mut dyn Observer) -> Result<()> {
+        let (Told { step, rate, loss }, started) = (told, Instant::now());
+        let loss = loss.wait()?;
+        self.extra.seconds += started.elapsed().as_secs_f64();
+        if !loss.is_finite() {
+            return Err(chains_core::Error::NonFinite { what: "loss", step: step - 1 }.into());
+        }
+        self.extra.loss_sum += loss;
+        self.extra.loss_count += 1;
+        let values = [("loss", loss), ("learning_rate", rate)];
+        Ok(observer.observe(&Event::Scalars { step, values: &values })?)
     }
 
     fn end_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<()> {

@@ -115,6 +115,7 @@ fn half_precision_is_rounded() {
 fn the_kernels_compute_the_same_bits() {
     const PRELUDE: &str = "
         #include <math.h>
+        #include <stdbool.h>
         #include <stdio.h>
         #include <stdlib.h>
         #include <string.h>

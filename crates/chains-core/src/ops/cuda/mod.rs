@@ -3,6 +3,7 @@
 mod conv;
 mod gaussian;
 mod linear;
+mod maps;
 mod norm;
 mod optim;
 mod pointwise;
@@ -19,6 +20,7 @@ pub(super) use self::{
         divergence, gaussian_density, gaussian_draw, heads, mixture_draw, mixture_log_ratio,
     },
     linear::{linear, linear_known, stackable},
+    maps::{bilinear2, join, part},
     norm::{batch_moments, batch_norm, batch_normalise, layer_norm},
     optim::{adam, adamax},
     pointwise::{Activation, activation, add_gated, channel_means, of_length, stacked},

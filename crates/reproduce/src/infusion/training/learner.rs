@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use chains_core::{
     ParamStore, Seed, checkpoint,
+    host::Later,
     nn::Statistics,
     optim::Adam,
     train::{Event, Observer},
 };
 use datasets::ImageSet;
-use infusion::{InfusionModel, Moments, StatisticsPass, update};
+use infusion::{InfusionModel, Moments, StatisticsPass, update_later};
 
 use super::{EpochBounds, Recipe, Trained};
 use crate::{
@@ -144,6 +145,10 @@ impl Learner for Infusion<'_> {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
+        Ok(self.update_later(adam, at)?.wait()?)
+    }
+
+    fn update_later(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<Later> {
         let stream =
             |name: &str| self.request.noise(self.seed.child(name).indexed(at.update as u64));
         let (mut noise, device) = (stream("dequantise"), self.model.device());
@@ -155,7 +160,7 @@ impl Learner for Infusion<'_> {
             self.images.rows(&self.images.train, at.indices, &mut *noise, device)?
         };
         let (config, rate, mut noise) = (&self.recipe.train, at.learning_rate, stream("chain"));
-        Ok(update(&self.model, adam, config, rate, &x, &mut *noise)?)
+        Ok(update_later(&self.model, adam, config, rate, &x, &mut *noise)?)
     }
 
     fn begin(&mut self, dir: &Path) -> Result<()> {
