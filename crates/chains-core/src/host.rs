@@ -91,14 +91,18 @@ pub struct Later(Told);
 
 enum Told {
     Known(f64),
-    #[cfg(feature = "cuda")]
-    Copied(crate::cuda::Copied),
+    Waits(Box<dyn FnOnce() -> Result<f64>>),
 }
 
 impl Later {
     /// A number of the host.
     pub fn known(value: f64) -> Self {
         Self(Told::Known(value))
+    }
+
+    /// What `wait` gives when it is asked for.
+    pub fn when_asked(wait: impl FnOnce() -> Result<f64> + 'static) -> Self {
+        Self(Told::Waits(Box::new(wait)))
     }
 
     /// Asks for the value of a scalar; on CUDA without waiting for it, and in f32.
@@ -108,7 +112,8 @@ impl Later {
     pub fn new(x: &Tensor) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() && x.rank() == 0 {
-            return Ok(Self(Told::Copied(crate::cuda::Copied::new(x)?)));
+            let copied = crate::cuda::Copied::new(x)?;
+            return Ok(Self::when_asked(|| Ok(copied.wait()?)));
         }
         scalar(x).map(Self::known)
     }
@@ -125,8 +130,7 @@ impl Later {
     pub fn wait(self) -> Result<f64> {
         match self.0 {
             Told::Known(value) => Ok(value),
-            #[cfg(feature = "cuda")]
-            Told::Copied(copied) => Ok(copied.wait()?),
+            Told::Waits(wait) => wait(),
         }
     }
 }

@@ -144,3 +144,78 @@ fn a_broken_training_is_put_back_to_its_last_state_and_other_errors_pass() {
     let other = Error::Usage("other".into());
     assert!(matches!(rescue(other, &plan, &mut walk), Err(Error::Usage(_))));
 }
+
+/// [`Walk`] whose losses come when they are asked for; that of one update may be no number.
+struct Late {
+    walk: Walk,
+    lost: Option<usize>,
+}
+
+impl Learner for Late {
+    type Epoch = Place;
+
+    fn store(&self) -> &ParamStore {
+        self.walk.store()
+    }
+
+    fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
+        self.walk.update(adam, at)
+    }
+
+    fn update_later(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<Later> {
+        let loss = self.update(adam, at)?;
+        let told = if self.lost == Some(at.update) { f64::NAN } else { loss };
+        Ok(Later::when_asked(move || Ok(told)))
+    }
+
+    fn end_epoch(&mut self, at: &EpochEnd<'_, Place>) -> Result<Option<Place>> {
+        // The mean loss shows that all updates of the epoch were told.
+        Ok(Some(Place(at.epoch, at.loss)))
+    }
+
+    fn finish(&mut self, _: &Path, _: &[Place], _: &mut dyn Observer) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Steps with their first number, as an observer has them.
+#[derive(Default)]
+struct Shown(Vec<(usize, f64)>);
+
+impl Observer for Shown {
+    fn observe(&mut self, event: &Event<'_>) -> chains_core::Result<()> {
+        if let Event::Scalars { step, values } = event {
+            self.0.extend(values.first().map(|(_, value)| (*step, *value)));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn losses_that_come_later_are_those_of_their_updates() -> Result<()> {
+    let temp = tempfile::tempdir().unwrap();
+    let plan = Plan { batch_size: 1, ..plan() };
+    let run = |late: &mut Late, dir: &str| -> (Result<()>, Vec<(usize, f64)>) {
+        let mut session = Session::new(&plan, late, &temp.path().join(dir));
+        let mut shown = Shown::default();
+        let result = session.resume().and_then(|()| session.run("walk", &mut shown));
+        (result, shown.0)
+    };
+    let (result, shown) = run(&mut Late { walk: Walk::new(None), lost: None }, "whole");
+    result?;
+    // Four updates and what is followed, in order, for each epoch.
+    let steps: Vec<usize> = shown.iter().map(|(step, _)| *step).collect();
+    let want: Vec<usize> = (1..=20).flat_map(|i| vec![i; 1 + usize::from(i % 4 == 0)]).collect();
+    assert_eq!(steps, want);
+    for epoch in shown.chunks(5) {
+        let mean = epoch[..4].iter().map(|(_, loss)| loss).sum::<f64>() / 4.0;
+        assert!((mean - epoch[4].1).abs() < 1e-12, "{epoch:?}");
+    }
+    // The first loss is that of the start, the square of 4 times the momentum 0.5.
+    assert!((shown[0].1 - 4.0).abs() < 1e-6);
+    let (result, until) = run(&mut Late { walk: Walk::new(None), lost: Some(5) }, "lost");
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains("loss at step 5") && message.contains("step-00000004"), "{message}");
+    assert_eq!(until, shown[..6], "updates 0 to 4, and the first epoch");
+    Ok(())
+}
