@@ -87,28 +87,38 @@ pub fn finite(x: &Tensor, what: &'static str, step: usize) -> Result<f64> {
 
 /// A scalar that need not have reached the host: on CUDA it is copied behind the work that makes it, while the
 /// host goes on.
-pub struct Later(Told);
+#[must_use = "a loss that nobody looks at may be no number"]
+pub struct Later(Number);
 
-enum Told {
+enum Number {
     Known(f64),
     Waits(Box<dyn FnOnce() -> Result<f64>>),
+}
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Number::Known(value) => f.debug_tuple("Later").field(value).finish(),
+            Number::Waits(_) => f.write_str("Later(..)"),
+        }
+    }
 }
 
 impl Later {
     /// A number of the host.
     pub fn known(value: f64) -> Self {
-        Self(Told::Known(value))
+        Self(Number::Known(value))
     }
 
     /// What `wait` gives when it is asked for.
     pub fn when_asked(wait: impl FnOnce() -> Result<f64> + 'static) -> Self {
-        Self(Told::Waits(Box::new(wait)))
+        Self(Number::Waits(Box::new(wait)))
     }
 
-    /// Asks for the value of a scalar; on CUDA without waiting for it, and in f32.
+    /// Asks for the value of a scalar, `()`; on CUDA without waiting for it, and in f32.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it is no scalar.
     pub fn new(x: &Tensor) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() && x.rank() == 0 {
@@ -120,7 +130,7 @@ impl Later {
 
     /// Whether the host has it, so that [`Later::wait`] does not wait.
     pub fn is_known(&self) -> bool {
-        matches!(self.0, Told::Known(_))
+        matches!(self.0, Number::Known(_))
     }
 
     /// The value.
@@ -129,8 +139,8 @@ impl Later {
     /// Of the device.
     pub fn wait(self) -> Result<f64> {
         match self.0 {
-            Told::Known(value) => Ok(value),
-            Told::Waits(wait) => wait(),
+            Number::Known(value) => Ok(value),
+            Number::Waits(wait) => wait(),
         }
     }
 }

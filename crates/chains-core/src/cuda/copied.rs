@@ -12,14 +12,15 @@ use candle_core::{
 
 use super::device;
 
-/// A number of the host's memory that the device writes, and when it has.
+/// A number of the host's memory that the device writes, and when it has: cudarc's own event of the memory
+/// is not recorded without its tracking, which a device of one stream goes without.
 struct Slot {
     device: DeviceId,
     value: PinnedHostSlice<f32>,
     written: CudaEvent,
 }
 
-/// Slots that nobody waits for: to take a new one stops the device.
+/// Slots that nobody waits for, a few for each device that was opened: to take a new one stops the device.
 static FREE: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
 
 /// A scalar on its way from a device.
@@ -56,22 +57,21 @@ impl Copied {
     }
 
     /// Waits for the number.
-    pub(crate) fn wait(mut self) -> Result<f64> {
-        let Some(slot) = self.0.take() else { candle_core::bail!("a number that was read") };
+    pub(crate) fn wait(self) -> Result<f64> {
+        let Some(slot) = &self.0 else { candle_core::bail!("a number that was read") };
         slot.written.synchronize().map_err(Error::wrap)?;
-        let value = slot.value.as_slice().map_err(Error::wrap)?[0];
-        if let Ok(mut free) = FREE.lock() {
-            free.push(slot);
-        }
-        Ok(f64::from(value))
+        Ok(f64::from(slot.value.as_slice().map_err(Error::wrap)?[0]))
     }
 }
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        // The device may not have written yet, and must before the memory goes.
-        if let Some(slot) = self.0.take() {
-            let _ = slot.written.synchronize();
+        // The device may not have written yet, and must before another number comes there.
+        if let Some(slot) = self.0.take()
+            && slot.written.synchronize().is_ok()
+            && let Ok(mut free) = FREE.lock()
+        {
+            free.push(slot);
         }
     }
 }

@@ -45,9 +45,9 @@ KERNEL part_grad(float* out, const float* grad, const __grid_constant__ Spans s,
 
 // The old pixel before a new one of an axis of `n` old ones, and the share of the pixel behind it.
 __device__ __forceinline__ u32 old_pixel(u32 i, u32 n, float& share) {
-    u32 whole = i * (n - 1), twice = 2 * n - 1;
+    unsigned long long whole = (unsigned long long)i * (n - 1), twice = 2 * n - 1;
     share = (float)(whole % twice) / (float)twice;
-    return whole / twice;
+    return (u32)(whole / twice);
 }
 
 KERNEL bilinear2(float* out, const float* x, u32 h, u32 w, u32 n) {

@@ -46,7 +46,12 @@ pub(crate) fn applies(operands: &[&Tensor]) -> bool {
 
 /// As [`applies`], also to an operand without elements.
 pub(crate) fn reaches(x: &Tensor) -> bool {
-    x.device().is_cuda() && x.dtype() == DType::F32 && x.elem_count() < 1 << 31
+    x.device().is_cuda() && x.dtype() == DType::F32 && counts(x.elem_count())
+}
+
+/// Can kernels number so many elements?
+pub(crate) fn counts(n: usize) -> bool {
+    n < 1 << 31
 }
 
 /// The device of tensors for which [`applies`] holds.
@@ -88,15 +93,15 @@ pub(crate) fn stacked_values(parts: &[&Tensor]) -> Result<CudaStorage> {
     Ok(storage(out, device))
 }
 
-/// A convolution as the kernels see it, as in `conv.cu`: batch, `(c, h, w)` of the image, `(o, oh, ow)`
-/// of the map, kernel, stride, rows and columns of padding. Or the part of a map, as in `maps.cu`: sides,
-/// starts, lengths, steps.
+/// Sizes that a kernel takes together. Of a convolution, as in `conv.cu`: batch, `(c, h, w)` of the image,
+/// `(o, oh, ow)` of the map, kernel, stride, rows and columns of padding. Of the part of a map, as in
+/// `maps.cu`: sides, starts, lengths, steps.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Geometry(pub(crate) [u32; 12]);
+pub(crate) struct Sizes(pub(crate) [u32; 12]);
 
 // SAFETY: twelve integers in a row, as the kernel declares them.
-unsafe impl DeviceRepr for Geometry {}
+unsafe impl DeviceRepr for Sizes {}
 
 /// Tensors that an optimiser steps through at once.
 pub(crate) const TENSORS: usize = 48;
@@ -167,7 +172,7 @@ pub(crate) enum Arg<'a> {
     Number(f32),
     Size(usize),
     Word(u64),
-    Geometry(Geometry),
+    Sizes(Sizes),
     Tensors(Box<Tensors>),
 }
 
@@ -213,9 +218,9 @@ impl From<bool> for Arg<'_> {
     }
 }
 
-impl From<Geometry> for Arg<'_> {
-    fn from(geometry: Geometry) -> Self {
-        Self::Geometry(geometry)
+impl From<Sizes> for Arg<'_> {
+    fn from(sizes: Sizes) -> Self {
+        Self::Sizes(sizes)
     }
 }
 
@@ -294,7 +299,7 @@ pub(crate) fn launch_of(
         let mut builder = stream.launch_builder(function);
         for (arg, slot) in args.iter().zip(&slots) {
             match arg {
-                Arg::Geometry(geometry) => builder.arg(geometry),
+                Arg::Sizes(sizes) => builder.arg(sizes),
                 Arg::Tensors(tensors) => builder.arg(&**tensors),
                 // Of a number of four bytes the kernel reads the first four.
                 _ => builder.arg(slot),
@@ -320,7 +325,7 @@ impl Arg<'_> {
             Self::Number(number) => u64::from(number.to_bits()),
             Self::Size(n) => u64::from(count(*n)?),
             Self::Word(word) => *word,
-            Self::None | Self::Geometry(_) | Self::Tensors(_) => 0,
+            Self::None | Self::Sizes(_) | Self::Tensors(_) => 0,
         })
     }
 }

@@ -34,9 +34,11 @@ pub trait Noise {
     /// If the device cannot hold the tensor.
     fn uniform(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor>;
 
-    /// Makes so many draws whose numbers an operation on CUDA computes in place, as [`DeviceNoise`] would
-    /// have: the position of the first. `None`, and nothing is drawn, where draws are tensors only.
-    fn in_place(&mut self, _draws: u64) -> Option<NoiseState> {
+    /// Makes so many draws in f32 whose numbers an operation of this crate computes in place on CUDA, as
+    /// [`DeviceNoise`] would have: the position of the first. `None`, the default, draws nothing: the
+    /// operation then asks for tensors.
+    fn in_place(&mut self, draws: u64) -> Option<NoiseState> {
+        let _ = draws;
         None
     }
 }

@@ -88,7 +88,9 @@ extern "C" __global__ void philox_uniform(float *out, u64 len, u64 key, u64 draw
 
 // One draw of `(1 - rate) N(sigmoid(a), scale sigmoid(b) + floor) + rate N(target, spread^2)` for every element:
 // the uniform numbers of one draw of the stream decide, the normal ones of the next move. At rate 0 nothing decides.
-extern "C" __global__ void philox_squashed_mixture(float *out, const float *a, const float *b, const float *target, float scale, float floor, float rate, float spread, u64 len, u64 key, u64 draw) {
+extern "C" __global__ void philox_squashed_mixture(
+    float *out, const float *a, const float *b, const float *target,
+    float scale, float floor, float rate, float spread, u64 len, u64 key, u64 draw) {
     u64 step = (u64)gridDim.x * blockDim.x;
     bool infuses = rate > 0.0f;
     for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; 4 * i < len; i += step) {

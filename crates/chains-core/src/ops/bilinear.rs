@@ -17,7 +17,7 @@ use crate::{autograd::apply1, error::Result};
 /// [`crate::Error::Tensor`] for another rank.
 pub fn bilinear2(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
-    on_cuda!([x] => cuda::bilinear2(x));
+    on_cuda!([x], cuda::counts(4 * x.elem_count()) => cuda::bilinear2(x));
     if fused(&[x]) {
         return Ok(apply1(Doubled, &x.contiguous()?)?);
     }

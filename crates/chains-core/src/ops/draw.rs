@@ -103,7 +103,8 @@ pub fn mixture_draw(
 /// `a`, `b`, `target` and the result: the same.
 ///
 /// # Errors
-/// [`Error::Shape`] if the shapes differ.
+/// [`Error::Shape`] if the shapes differ; [`Error::Config`] unless the rate is a probability and the variance
+/// not negative.
 pub fn squashed_mixture_draw(
     rate: f64,
     [a, b]: [&Tensor; 2],
@@ -118,7 +119,15 @@ pub fn squashed_mixture_draw(
             return Err(Error::Shape { what, expected, got });
         }
     }
-    let infuses = rate > 0.0;
+    for (field, value, fits) in
+        [("rate", rate, (0.0..=1.0).contains(&rate)), ("variance", variance, variance >= 0.0)]
+    {
+        if !fits {
+            return Err(Error::Config { field, reason: format!("{value} is none") });
+        }
+    }
+    // Kernels know the rate in f32.
+    let infuses = rate as f32 > 0.0;
     #[cfg(feature = "cuda")]
     if cuda::applies(&[a, b, target])
         && let Some(at) = noise.in_place(if infuses { 2 } else { 1 })

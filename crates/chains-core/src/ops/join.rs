@@ -35,7 +35,7 @@ pub fn join_channels(parts: &[Tensor]) -> Result<Tensor> {
         }
     }
     let all: Vec<&Tensor> = parts.iter().collect();
-    on_cuda!(all => cuda::join(&all));
+    on_cuda!(all, cuda::counts(b * channels * h * w) => cuda::join(&all));
     if channels * h * w == 0 || !fused(&all) {
         return Ok(Tensor::cat(parts, 1)?);
     }

@@ -56,12 +56,16 @@ pub fn part(x: &Tensor, spans: [Span; 3]) -> Result<Tensor> {
     }
     let mut y = x.clone();
     for (axis, span) in (1..).zip(spans) {
+        if span.step == 1 {
+            y = y.narrow(axis, span.start, span.len)?;
+            continue;
+        }
         let indices: Vec<u32> =
             (0..span.len).map(|i| (span.start + i * span.step) as u32).collect();
         let indices = Tensor::from_vec(indices, span.len, x.device())?;
         y = y.contiguous()?.index_select(&indices, axis)?;
     }
-    Ok(y)
+    Ok(y.contiguous()?)
 }
 
 struct Part([Span; 3]);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
 use chains_core::{
-    Error, HostNoise, Seed, density::LogDensity, optim::AdamConfig, schedule::InfusionRate,
+    Error, HostNoise, Seed, density::LogDensity, dist::Masks, optim::AdamConfig,
+    schedule::InfusionRate,
 };
 
 use super::*;
@@ -70,6 +71,29 @@ fn states(model: &InfusionModel, x: &Tensor) -> Result<Vec<Tensor>> {
     let (steps, config) = (model.config().network.steps, &model.config().chain);
     let chain = InfusionChain { operator: &operator, prior: &prior, config, steps };
     chain.states(x, &mut noise())
+}
+
+#[test]
+fn the_states_of_an_update_are_those_of_the_chain() -> Result<()> {
+    for model in models(4)? {
+        let (x, mut chain) = (rows(&model, 7)?, model.config().chain.clone());
+        for masks in [Masks::PerDimension, Masks::PerPixel { channels: 2 }] {
+            // Twelve numbers are planes of two as well as of three channels.
+            chain.masks = masks;
+            let (operator, prior) = (model.operator(Statistics::Batch), model.prior()?);
+            let config = &chain;
+            let walk = InfusionChain { operator: &operator, prior: &prior, config, steps: 4 };
+            let (mut one, mut other) = (noise(), noise());
+            let want = walk.states(&x, &mut one)?;
+            let (got, passes) = model.infused(&chain, &x, &mut other)?;
+            assert_eq!((got.len(), passes.len()), (4, 4));
+            for (got, want) in got.iter().zip(&want) {
+                assert_eq!(got.to_vec2::<f32>()?, want.to_vec2::<f32>()?, "{masks:?}");
+            }
+            assert_eq!(one.state(), other.state());
+        }
+    }
+    Ok(())
 }
 
 /// `-(1 / (b D)) sum_b ln p_t(target | z_{t-1})` alone; t counts from 1.

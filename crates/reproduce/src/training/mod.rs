@@ -86,10 +86,11 @@ pub trait Learner {
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64>;
 
     /// [`Learner::update`] whose loss may reach the host later: it is asked for when the next update is on its
-    /// way, and before anything is looked at or saved. The loop refuses one that is no number.
+    /// way, and before anything is looked at or saved. The loop refuses one that is no number; parameters
+    /// have then moved.
     ///
     /// # Errors
-    /// As there.
+    /// As there, for a loss that is known.
     fn update_later(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<Later> {
         self.update(adam, at).map(Later::known)
     }

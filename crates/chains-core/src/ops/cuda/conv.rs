@@ -5,7 +5,7 @@ use candle_core::{CudaStorage, Shape, Tensor};
 use super::{made, of_storage, wanted};
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
-    cuda::{Geometry as Sizes, Grid, Matrix, device, fresh, launch, product, storage, tensor},
+    cuda::{Grid, Matrix, Sizes, device, fresh, launch, product, storage, tensor},
     error::Result,
     ops::conv::{geometry::Geometry, op::Kind},
 };

@@ -4,13 +4,13 @@ use candle_core::{CudaStorage, Shape, Tensor};
 
 use crate::{
     autograd::{DeviceOp, Gradients, apply_on_device},
-    cuda::{Geometry as Numbers, Grid, device, fresh, launch, storage, tensor},
+    cuda::{Grid, Sizes, device, fresh, launch, storage, tensor},
     error::Result,
     ops::Span,
 };
 
 /// A map's sides and the spans of a part, as `maps.cu` has them.
-fn numbers(sides: [usize; 3], spans: [Span; 3]) -> candle_core::Result<Numbers> {
+fn numbers(sides: [usize; 3], spans: [Span; 3]) -> candle_core::Result<Sizes> {
     let of = |f: fn(&Span) -> usize| spans.each_ref().map(f);
     let all = [sides, of(|s| s.start), of(|s| s.len), of(|s| s.step)];
     let mut numbers = [0; 12];
@@ -18,7 +18,7 @@ fn numbers(sides: [usize; 3], spans: [Span; 3]) -> candle_core::Result<Numbers> 
         *to = u32::try_from(from)
             .map_err(|_| candle_core::Error::Msg(format!("part: a size of {from}")))?;
     }
-    Ok(Numbers(numbers))
+    Ok(Sizes(numbers))
 }
 
 /// The values at the spans of a map: one launch; the operand is not empty.

@@ -26,7 +26,7 @@ pub(super) use self::{
     pointwise::{Activation, activation, add_gated, channel_means, of_length, stacked},
     scalars::{largest_size, total},
 };
-pub(crate) use crate::cuda::{applies, reaches};
+pub(crate) use crate::cuda::{applies, counts, reaches};
 use crate::cuda::{fresh, tensor};
 
 /// Rows that a block of threads adds up.

@@ -103,6 +103,11 @@ fn a_squashed_draw_is_that_of_the_mixture() -> Result<()> {
         let drawn = squashed_mixture_draw(0.5, [a, b], SQUASH.0, (x, narrow), &mut stream());
         assert!(matches!(drawn, Err(Error::Shape { .. })));
     }
+    for (rate, variance) in [(-0.1, narrow), (1.1, narrow), (f64::NAN, narrow), (0.5, -1.0)] {
+        let of = (&small, variance);
+        let drawn = squashed_mixture_draw(rate, [&small, &small], SQUASH.0, of, &mut stream());
+        assert!(matches!(drawn, Err(Error::Config { .. })), "{rate} {variance}");
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::{
 on_devices!(
     every_function_equals_the_composed_path,
     parts_are_the_values_at_the_indices,
+    maps_of_a_pixel_or_a_row_are_doubled,
     the_largest_size_has_the_gradient_and_equals_share_it,
     a_kernel_of_zeros_has_no_gradient_and_stays,
     tensors_one_after_the_other_have_their_own_gradients,
@@ -150,6 +151,15 @@ fn parts_are_the_values_at_the_indices(device: &Device) -> Result<()> {
     refuse(&x[0].squeeze(0)?, spans);
     assert_eq!(Span::halved(0, 5).len, 3);
     assert_eq!(Span::halved(1, 5).len, 2);
+    Ok(())
+}
+
+fn maps_of_a_pixel_or_a_row_are_doubled(device: &Device) -> Result<()> {
+    for (h, w) in [(1, 1), (1, 2), (2, 1), (2, 2), (1, 7), (3, 1)] {
+        let x = [normal("x", (2, 3, h, w))];
+        let double = |i: &[Tensor]| bilinear2(&i[0]);
+        assert_agrees(&format!("{h} x {w}"), &double, &x, device, 4e-6)?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,10 @@ fn joined_maps_are_those_of_candle(device: &Device) -> Result<()> {
     assert_agrees("join_channels", &join_channels, &parts, device, 1e-7)?;
     let twice = |i: &[Tensor]| join_channels(&[i[0].clone(), i[1].clone(), i[0].clone()]);
     assert_agrees("a map twice", &twice, &parts[..2], device, 1e-7)?;
+    let many = |i: &[Tensor]| {
+        join_channels(&[i[2].clone(), i[1].clone(), i[0].clone(), i[2].clone(), i[1].clone()])
+    };
+    assert_agrees("five maps", &many, &parts, device, 1e-7)?;
     // Without a graph, and of strided parts.
     let plain = |parts: &[Tensor]| -> Result<Vec<Tensor>> {
         parts.iter().map(|t| Ok(t.to_dtype(DType::F32)?.to_device(device)?)).collect()

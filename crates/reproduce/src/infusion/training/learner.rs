@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use chains_core::{
-    ParamStore, Seed, checkpoint,
+    Noise, ParamStore, Seed, checkpoint,
     host::Later,
     nn::Statistics,
     optim::Adam,
     train::{Event, Observer},
 };
 use datasets::ImageSet;
-use infusion::{InfusionModel, Moments, StatisticsPass, update_later};
+use infusion::{InfusionModel, Moments, StatisticsPass, update, update_later};
 
 use super::{EpochBounds, Recipe, Trained};
 use crate::{
@@ -110,6 +110,21 @@ impl<'a> Infusion<'a> {
         Ok(sum / count.max(1) as f64)
     }
 
+    /// The batch of an update, dequantised, and the noise of its chains.
+    fn batch(&self, at: &UpdateAt<'_>) -> Result<(Tensor, Box<dyn Noise>)> {
+        let stream =
+            |name: &str| self.request.noise(self.seed.child(name).indexed(at.update as u64));
+        let (mut noise, device) = (stream("dequantise"), self.model.device());
+        let x = if let Some(pixels) = &self.resident {
+            let indices: Vec<u32> = at.indices.iter().map(|index| *index as u32).collect();
+            let indices = Tensor::new(indices, device)?;
+            datasets::dequantise_tensor(&pixels.index_select(&indices, 0)?, &mut *noise)?
+        } else {
+            self.images.rows(&self.images.train, at.indices, &mut *noise, device)?
+        };
+        Ok((x, stream("chain")))
+    }
+
     /// Keeps the infusion chain of one fixed image, after `epoch` epochs.
     fn snapshot(&self, dir: &Path, epoch: usize) -> Result<()> {
         if !self.recipe.snapshots {
@@ -145,21 +160,14 @@ impl Learner for Infusion<'_> {
     }
 
     fn update(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<f64> {
-        Ok(self.update_later(adam, at)?.wait()?)
+        let (x, mut noise) = self.batch(at)?;
+        let (config, rate) = (&self.recipe.train, at.learning_rate);
+        Ok(update(&self.model, adam, config, rate, &x, &mut *noise)?)
     }
 
     fn update_later(&mut self, adam: &mut Adam, at: &UpdateAt<'_>) -> Result<Later> {
-        let stream =
-            |name: &str| self.request.noise(self.seed.child(name).indexed(at.update as u64));
-        let (mut noise, device) = (stream("dequantise"), self.model.device());
-        let x = if let Some(pixels) = &self.resident {
-            let indices: Vec<u32> = at.indices.iter().map(|index| *index as u32).collect();
-            let indices = Tensor::new(indices, device)?;
-            datasets::dequantise_tensor(&pixels.index_select(&indices, 0)?, &mut *noise)?
-        } else {
-            self.images.rows(&self.images.train, at.indices, &mut *noise, device)?
-        };
-        let (config, rate, mut noise) = (&self.recipe.train, at.learning_rate, stream("chain"));
+        let (x, mut noise) = self.batch(at)?;
+        let (config, rate) = (&self.recipe.train, at.learning_rate);
         Ok(update_later(&self.model, adam, config, rate, &x, &mut *noise)?)
     }
 
