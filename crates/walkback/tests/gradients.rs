@@ -1,19 +1,21 @@
-//! Gradients of the loss of a transition (W9): differences, who gets one, what is constant.
+//! Gradients of the loss of a transition (W9) and of the bound of a walk: differences, who gets one,
+//! what is constant.
 
 mod common;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Shape, Tensor, Var};
 use chains_core::{
-    Noise, ParamStore, Result, Seed,
+    HostNoise, Noise, ParamStore, Result, Seed,
     autograd::value_and_gradients,
     chain::{Step, TransitionOperator},
 };
 use common::{
-    assert_close, bernoulli, gaussian, networks, norm_variants, reconstruction, rows, values,
+    assert_close, bernoulli, gaussian, gaussian_start, ladder, networks, norm_variants,
+    reconstruction, rows, values, walk_of,
 };
 use walkback::{
-    ModelConfig, NetworkConfig, Objective, Operator, OperatorNetwork, ReconstructionError,
-    Statistics, StepLoss, TrainConfig,
+    Heating, ModelConfig, NetworkConfig, Objective, Operator, OperatorNetwork, ReconstructionError,
+    Start, Statistics, StepLoss, TrainConfig, TrainState, WalkbackModel, update,
 };
 
 const AT: Step = Step { index: 1, temperature: 1.5 };
@@ -63,10 +65,6 @@ impl Setting {
         let [before, after] = &self.states;
         operator.conditional(after, AT)?.step_loss(before, self.error)
     }
-
-    fn value(&self) -> Result<f64> {
-        Ok(values(&self.loss()?)?[0])
-    }
 }
 
 /// Moves one number of a variable.
@@ -95,10 +93,43 @@ fn configs() -> Vec<ModelConfig> {
     all
 }
 
+/// Asserts that the gradients of a loss in the tensors of `store` are its central differences, and
+/// that those which are `concerned` have one.
+fn assert_differences(
+    store: &ParamStore,
+    loss: impl Fn() -> Result<Tensor>,
+    concerned: impl Fn(&str) -> bool,
+    [h, tolerance]: [f64; 2],
+    what: &str,
+) -> Result<()> {
+    let (_, grads) = value_and_gradients(&loss)?;
+    let value = || -> Result<f64> { Ok(values(&loss()?)?[0]) };
+    for (name, var) in store.trainable() {
+        let grad = grads.get(var.as_tensor()).map(values).transpose()?;
+        let Some(grad) = grad else {
+            assert!(!concerned(&name), "{name} has no gradient");
+            continue;
+        };
+        let scale = grad.iter().fold(1e-3_f64, |m, g| m.max(g.abs()));
+        let stride = (grad.len() / 3).max(1);
+        for at in (0..grad.len()).step_by(stride) {
+            let difference = {
+                moved(&var, at, h)?;
+                let up = value()?;
+                moved(&var, at, -2.0 * h)?;
+                let down = value()?;
+                moved(&var, at, h)?;
+                (up - down) / (2.0 * h)
+            };
+            let what = format!("{name}[{at}] of {what}");
+            assert_close(grad[at], difference, tolerance * scale.max(1.0), &what);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn gradients_of_every_tensor_are_central_differences() -> Result<()> {
-    // Truncation is of order h^2, rounding of order 1e-16 / h.
-    let (h, tolerance) = (1e-6, 1e-6);
     for config in configs() {
         for error in [ReconstructionError::Squared, ReconstructionError::Absolute] {
             let density = config.operator.has_density();
@@ -106,27 +137,101 @@ fn gradients_of_every_tensor_are_central_differences() -> Result<()> {
                 continue;
             }
             let setting = Setting { error, ..Setting::new(config.clone(), DType::F64)? };
-            let (_, grads) = value_and_gradients(|| setting.loss())?;
-            for (name, var) in setting.store.trainable() {
-                let grad = grads.get(var.as_tensor()).map(values).transpose()?;
-                let Some(grad) = grad else {
-                    assert!(!concerned(&config, &name), "{name} has no gradient");
-                    continue;
-                };
-                let scale = grad.iter().fold(1e-3_f64, |m, g| m.max(g.abs()));
-                let stride = (grad.len() / 3).max(1);
-                for at in (0..grad.len()).step_by(stride) {
-                    let difference = {
-                        moved(&var, at, h)?;
-                        let up = setting.value()?;
-                        moved(&var, at, -2.0 * h)?;
-                        let down = setting.value()?;
-                        moved(&var, at, h)?;
-                        (up - down) / (2.0 * h)
-                    };
-                    let what = format!("{name}[{at}] of {:?}", config.operator);
-                    assert_close(grad[at], difference, tolerance * scale.max(1.0), &what);
-                }
+            // Truncation is of order h^2, rounding of order 1e-16 / h.
+            let loss = || setting.loss();
+            let own = |name: &str| concerned(&config, name);
+            let what = format!("{:?}", config.operator);
+            assert_differences(&setting.store, loss, own, [1e-6, 1e-6], &what)?;
+        }
+    }
+    Ok(())
+}
+
+/// Draws the numbers of single precision in any type.
+struct Narrow(HostNoise);
+
+impl Noise for Narrow {
+    fn normal(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+        Ok(self.0.normal(shape, DType::F32, device)?.to_dtype(dtype)?)
+    }
+
+    fn uniform(&mut self, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+        Ok(self.0.uniform(shape, DType::F32, device)?.to_dtype(dtype)?)
+    }
+}
+
+/// The draws of every walk whose bound is differentiated.
+fn draws() -> HostNoise {
+    Seed::new(9).child("walk").host_noise()
+}
+
+/// Minus the mean log weight of one walk from each row, a scalar.
+fn bound_loss(
+    config: &ModelConfig,
+    network: &OperatorNetwork,
+    (start, heating): (&Start, Heating),
+    x: &Tensor,
+) -> Result<Tensor> {
+    let operator = Operator::new(network, config.operator, &config.chain, Statistics::Batch);
+    let weight = walk_of(&operator, start, heating).log_weight(x, &mut Narrow(draws()))?;
+    Ok(weight.mean(0)?.neg()?)
+}
+
+#[test]
+fn gradients_of_the_bound_are_central_differences_through_all_states() -> Result<()> {
+    for config in networks(3).map(gaussian) {
+        let setting = Setting::new(config, DType::F64)?;
+        let Setting { config, store, network, states, .. } = &setting;
+        let start = gaussian_start(0.3, 0.8, config.network.dim(), DType::F64)?;
+        // The transition in front has the index of the next one: their gradients add up.
+        let heating = Heating { extra: 1, ..ladder(1.5, 3) };
+        let loss = || bound_loss(config, network, (&start, heating), &states[0]);
+        // Some thousand nats are rounded by 1e-12, so differences by 1e-5. At a larger h two losses
+        // have a kink of one of the many activations between them too often.
+        let what = format!("{:?}", config.network);
+        assert_differences(store, loss, |_| true, [1e-7, 2e-5], &what)?;
+    }
+    Ok(())
+}
+
+/// The network of a model in double precision, in a store of its own.
+fn widened(model: &WalkbackModel) -> Result<(ParamStore, OperatorNetwork)> {
+    let store = ParamStore::new(Seed::new(0), DType::F64, &Device::Cpu);
+    let vb = store.builder().pp("operator");
+    let network = OperatorNetwork::new(&model.config().network, vb.clone(), vb)?;
+    for (name, var) in store.all() {
+        let narrow = model.store().get(&name).expect("a variable of the model");
+        var.set(&narrow.as_detached_tensor().to_dtype(DType::F64)?)?;
+    }
+    Ok((store, network))
+}
+
+#[test]
+fn an_update_along_the_bound_takes_its_gradient() -> Result<()> {
+    let train = TrainConfig { objective: Objective::FullBound, ..TrainConfig::images() };
+    for config in networks(3).map(gaussian) {
+        let model = common::model(config)?;
+        let (store, network) = widened(&model)?;
+        let x = rows(&model, 16, 1)?;
+        let wide = x.to_dtype(DType::F64)?;
+        // A fitted start is a standard normal one before the first walk.
+        let start = gaussian_start(0.0, 1.0, model.config().network.dim(), DType::F64)?;
+        let parts = (&start, model.heating(0));
+        let (value, grads) =
+            value_and_gradients(|| bound_loss(model.config(), &network, parts, &wide))?;
+        let mut state = TrainState::new(train.adam);
+        let walked = update(&model, &mut state, &train, 0.0, &x, &mut draws())?;
+        let value = values(&value)?[0];
+        assert_close(walked.losses[0], value, 1e-4 * value.abs().max(1.0), "loss");
+        // The first moment after one step is the gradient times 1 - beta1.
+        let moments = state.adam.tensors();
+        for (name, var) in store.trainable() {
+            let key = format!("adam.m.{name}");
+            let (_, moment) = moments.iter().find(|(found, _)| *found == key).unwrap();
+            let want = values(grads.get(var.as_tensor()).unwrap())?;
+            let scale = want.iter().fold(1e-3_f64, |m, g| m.max(g.abs()));
+            for (got, want) in values(moment)?.iter().zip(&want) {
+                assert_close(got / (1.0 - train.adam.beta1), *want, 1e-2 * scale, &name);
             }
         }
     }

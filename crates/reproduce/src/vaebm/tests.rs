@@ -52,6 +52,8 @@ fn photographs_of_every_size_pass_both_stages() {
     for (id, side) in [("cifar10", 32), ("celeba64", 64), ("lsun64", 64), ("celebahq256", 256)] {
         let results = smoke(&PAPER, id, &[], out.path());
         assert!(results.metric("bits_per_dim_autoencoder").is_some(), "{id}");
+        // Nothing runs away in two updates: the last network.
+        assert!((results.metric("energy_updates").unwrap().value - 2.0).abs() < 1e-12, "{id}");
         let run = out.path().join(id);
         for file in ["plots/energies-vaebm.svg", "checkpoints/model/model.safetensors"] {
             assert!(run.join(file).is_file(), "{id}: {file}");

@@ -23,10 +23,10 @@ pub struct DivergenceRule {
 impl DivergenceRule {
     /// First and last update of the yardstick.
     const PHASE: [usize; 2] = [100, 1000];
-    /// Deviations.
-    const BOUND: f64 = 10.0;
-    /// Updates in a row.
-    const PATIENCE: usize = 200;
+    /// Deviations below zero that are too many.
+    pub const BOUND: f64 = 10.0;
+    /// Updates in a row that are too many.
+    pub const PATIENCE: usize = 200;
 
     /// Takes the difference of an update; is it time to stop?
     pub fn push(&mut self, difference: f64) -> bool {
@@ -54,6 +54,11 @@ impl DivergenceRule {
         self.below = if beyond { self.below + 1 } else { 0 };
         self.below >= Self::PATIENCE
     }
+
+    /// Was all well at the last update? While it is not, networks are not worth keeping.
+    pub fn within_bound(&self) -> bool {
+        self.below == 0 && !self.lost
+    }
 }
 
 #[cfg(test)]
@@ -74,7 +79,9 @@ mod tests {
     #[test]
     fn a_training_that_runs_away_stops_after_two_hundred_updates_beyond_the_bound() {
         let mut rule = DivergenceRule::default();
-        assert!((0..1500).all(|i| !rule.push(wave(i))));
+        assert!((0..1500).all(|i| !rule.push(wave(i)) && rule.within_bound()));
+        let mut next = rule;
+        assert!(!next.push(-1e6) && !next.within_bound());
         let stopped = (0..1000).position(|_| rule.push(-1e6)).unwrap();
         // The average is beyond at once, and the update that is the two-hundredth stops.
         assert_eq!(stopped, 199);
@@ -88,5 +95,6 @@ mod tests {
     fn no_number_stops_at_once_and_for_good() {
         let mut rule = DivergenceRule::default();
         assert!(!rule.push(0.0) && rule.push(f64::NAN) && rule.push(0.0));
+        assert!(!rule.within_bound());
     }
 }

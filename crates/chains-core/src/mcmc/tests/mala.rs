@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Noise, Result, Seed,
     chain::{Clamped, Kernel, Step, StepSchedule, chain, check_kernel},
+    density::Energy,
     mcmc::{Langevin, Mala, MalaState},
     testing::{assert_close, on_devices, values, vector},
 };
@@ -26,7 +27,7 @@ fn log_normal(x: f64, mean: f64, variance: f64) -> f64 {
 fn the_ratio_is_that_of_the_densities_both_ways() -> Result<()> {
     // Three numbers an event, another step size for every chain, a temperature.
     struct Quartics;
-    impl crate::density::Energy for Quartics {
+    impl Energy for Quartics {
         fn energy(&self, x: &Tensor) -> Result<Tensor> {
             Ok((x.sqr()?.sqr()?.flatten_from(1)?.sum(1)? * 0.25)?)
         }
@@ -85,6 +86,65 @@ fn exact_samples_stay_exact_for_any_step_size(device: &Device) -> Result<()> {
             assert_covariance(&what, &last.position, [0.0; 2], Correlated::COVARIANCE)?;
             assert_mean(&format!("{what}, energy"), &values(&last.energy), 1.0);
         }
+    }
+    Ok(())
+}
+
+/// `z ~ N(0, I)`, two numbers, and `e ~ N(B z, SPREAD^2 I)`, three, in one event `(z, e)`.
+struct Blocks;
+
+impl Blocks {
+    const SPREAD: f64 = 0.5;
+
+    /// Five standard normal numbers to an event: `[[I, 0], [B, SPREAD I]]`.
+    const ROOT: [[f64; 5]; 5] = [
+        [1.0, 0.0, 0.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0, 0.0, 0.0],
+        [0.8, -0.3, Self::SPREAD, 0.0, 0.0],
+        [0.2, 0.6, 0.0, Self::SPREAD, 0.0],
+        [-0.5, 0.4, 0.0, 0.0, Self::SPREAD],
+    ];
+
+    fn samples(n: usize, seed: Seed) -> Result<Tensor> {
+        let free = seed.host_noise().normal(&(n, 5).into(), DType::F64, &Device::Cpu)?;
+        Ok(free.matmul(&Tensor::new(&Self::ROOT, &Device::Cpu)?.t()?)?)
+    }
+
+    /// `ROOT ROOT'`.
+    fn covariance() -> [[f64; 5]; 5] {
+        let dot = |a: [f64; 5], b: [f64; 5]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        Self::ROOT.map(|a| Self::ROOT.map(|b| dot(a, b)))
+    }
+}
+
+impl Energy for Blocks {
+    /// `|z|^2 / 2 + |e - B z|^2 / (2 SPREAD^2)`.
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        let (z, e) = (x.narrow(1, 0, 2)?.contiguous()?, x.narrow(1, 2, 3)?);
+        let b = Tensor::new(&Self::ROOT, x.device())?.narrow(0, 2, 3)?.narrow(1, 0, 2)?;
+        let rest = (e - z.matmul(&b.t()?.contiguous()?)?)?;
+        let misfit = (rest.sqr()?.sum(1)? * (0.5 / (Self::SPREAD * Self::SPREAD)))?;
+        Ok((misfit + (z.sqr()?.sum(1)? * 0.5)?)?)
+    }
+}
+
+#[test]
+fn the_joint_law_of_two_blocks_is_kept_where_half_of_the_proposals_are_rejected() -> Result<()> {
+    let (kernel, covariance) = (Mala::new(Blocks, 0.2)?, Blocks::covariance());
+    for seed in (0..3).map(|seed| Seed::new(seed).child("blocks")) {
+        let start = Blocks::samples(CHAINS, seed.child("exact"))?;
+        assert_covariance("start", &start, [0.0; 5], covariance)?;
+        let (mut noise, schedule) = (seed.host_noise(), StepSchedule { len: 40 });
+        let (mut accepted, mut last) = (0.0, kernel.init(start.clone())?);
+        for draw in chain(&kernel, start, &schedule, &mut noise)? {
+            let draw = draw?;
+            accepted += draw.info.acceptance()? / 40.0;
+            last = draw.state;
+        }
+        // Without rejection the variances would be too large by far.
+        assert!(accepted > 0.2 && accepted < 0.95, "{accepted}");
+        assert_covariance("blocks", &last.position, [0.0; 5], covariance)?;
+        assert_mean("energy", &values(&last.energy), 2.5);
     }
     Ok(())
 }

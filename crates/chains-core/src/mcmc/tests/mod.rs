@@ -5,6 +5,7 @@ mod hmc;
 mod langevin;
 mod mala;
 mod metropolis;
+mod posterior;
 mod replay;
 
 use std::cell::Cell;
@@ -114,18 +115,24 @@ fn assert_moments(what: &str, rows: &Tensor, want: &[(f64, f64)]) -> Result<()> 
     Ok(())
 }
 
-/// Asserts mean and covariance of independent rows of two columns.
+/// Asserts mean and covariance of independent rows, every number of them.
 #[track_caller]
-fn assert_covariance(
+fn assert_covariance<const D: usize>(
     what: &str,
     rows: &Tensor,
-    mean: [f64; 2],
-    covariance: [[f64; 2]; 2],
+    mean: [f64; D],
+    covariance: [[f64; D]; D],
 ) -> Result<()> {
-    let variances = [0, 1].map(|i| (mean[i], covariance[i][i]));
-    assert_moments(what, rows, &variances)?;
-    let [x, y] = [values(&rows.narrow(1, 0, 1)?), values(&rows.narrow(1, 1, 1)?)];
-    let products: Vec<f64> = x.iter().zip(&y).map(|(x, y)| (x - mean[0]) * (y - mean[1])).collect();
-    assert_mean(&format!("{what}, covariance"), &products, covariance[0][1]);
+    assert_eq!(rows.dims()[1..], [D], "{what}: columns");
+    let mut columns: Vec<Vec<f64>> = Vec::new();
+    for (i, row) in covariance.iter().enumerate() {
+        columns.push(values(&rows.narrow(1, i, 1)?));
+        assert_mean(&format!("{what}, mean {i}"), &columns[i], mean[i]);
+        for (j, y) in columns.iter().enumerate() {
+            let pairs = columns[i].iter().zip(y);
+            let products: Vec<f64> = pairs.map(|(x, y)| (x - mean[i]) * (y - mean[j])).collect();
+            assert_mean(&format!("{what}, covariance {i} {j}"), &products, row[j]);
+        }
+    }
     Ok(())
 }

@@ -167,7 +167,7 @@ fn vaebm(run: &mut Run<'_>, parts: &Parts<'_>) -> Result<Outcome> {
     Ok(Outcome {
         row: Row::Vaebm,
         images: Some(images),
-        updates: trained.updates,
+        updates: trained.end,
         seconds: [trained.seconds, started.elapsed().as_secs_f64()],
         followed: followed.collect(),
         broken: None,

@@ -17,7 +17,10 @@ use vaebm::{
     train::{EnergyState, EnergyTerms, update_energy},
 };
 
-use super::data::{Batches, Digits};
+use super::{
+    data::{Batches, Digits},
+    stopping::{self, Guard, Guarded},
+};
 use crate::{
     error::{Error, Result},
     run::Run,
@@ -119,6 +122,9 @@ impl Followed for EnergyEpoch {
 struct Carried {
     steps: u64,
     update: usize,
+    /// Begins anew after older states.
+    #[serde(default)]
+    guard: Guard,
     #[serde(flatten)]
     sums: Sums,
 }
@@ -132,6 +138,7 @@ struct Energy<'a> {
     /// Its optimiser is a stand-in: the loop has the real one.
     state: EnergyState,
     sums: Sums,
+    guard: Guard,
 }
 
 impl Energy<'_> {
@@ -139,6 +146,12 @@ impl Energy<'_> {
         let EnergyRecipe { train, dequantise, data_noise, .. } = self.recipe;
         let (digits, batch_size, seed) = (self.digits, train.batch_size, self.seed);
         Batches { digits, batch_size, dequantise: *dequantise, data_noise: *data_noise, seed }
+    }
+}
+
+impl Guarded for Energy<'_> {
+    fn guard(&self) -> Guard {
+        self.guard
     }
 }
 
@@ -168,12 +181,13 @@ impl Learner for Energy<'_> {
         mem::swap(adam, &mut self.state.adam);
         let terms = found?;
         self.sums.push(&values(&terms));
+        self.guard.push(at.update, terms.contrast.data - terms.contrast.negatives)?;
         Ok(terms.contrast.loss)
     }
 
     fn carried(&self) -> Result<Value> {
-        let (update, sums) = (self.state.update, self.sums.clone());
-        let carried = Carried { steps: self.state.adam.steps(), update, sums };
+        let (update, guard, sums) = (self.state.update, self.guard, self.sums.clone());
+        let carried = Carried { steps: self.state.adam.steps(), update, guard, sums };
         serde_json::to_value(carried)
             .map_err(|error| Error::Usage(format!("state of the energy: {error}")))
     }
@@ -184,12 +198,12 @@ impl Learner for Energy<'_> {
     }
 
     fn restore(&mut self, carried: Value, tensors: BTreeMap<String, Tensor>) -> Result<()> {
-        let Carried { steps, update, sums } = serde_json::from_value(carried)
+        let Carried { steps, update, guard, sums } = serde_json::from_value(carried)
             .map_err(|error| Error::Usage(format!("state of the energy: {error}")))?;
         let shapes = self.decoder.noise_shapes();
         let (config, store) = (&self.recipe.train, self.model.store());
         self.state = EnergyState::restore(config, &shapes, (&tensors, steps), update, store)?;
-        self.sums = sums;
+        (self.sums, self.guard) = (sums, guard);
         Ok(())
     }
 
@@ -198,6 +212,7 @@ impl Learner for Energy<'_> {
         if at.epoch.is_multiple_of(self.recipe.keep_every.max(1)) {
             self.model.save(&kept(at.dir, at.update))?;
         }
+        self.guard.look(self.model.store(), at)?;
         Ok(Some(EnergyEpoch { epoch: at.epoch, update: at.update, means }))
     }
 
@@ -217,12 +232,14 @@ pub(crate) struct TrainedEnergy {
     dir: PathBuf,
     /// What was followed.
     pub(crate) curve: Vec<EnergyEpoch>,
-    /// The updates after which the network was kept; the last is the end.
+    /// The updates after which the network was kept; the last is [`TrainedEnergy::end`].
     pub(crate) kept: Vec<usize>,
     /// Seconds spent in updates.
     pub(crate) seconds: f64,
-    /// Updates made.
+    /// Updates made; of a training that was stopped, until its last saved state.
     pub(crate) updates: usize,
+    /// Updates of the last network: the last healthy one of a training that was stopped.
+    pub(crate) end: usize,
 }
 
 impl TrainedEnergy {
@@ -234,17 +251,26 @@ impl TrainedEnergy {
         Ok(EnergyModel::load(&kept(&self.dir, update), device)?)
     }
 
-    /// The network at the end.
+    /// The last network.
     ///
     /// # Errors
     /// If its file is missing or damaged.
     pub(crate) fn last(&self, device: &Device) -> Result<EnergyModel> {
-        self.after(self.updates, device)
+        self.after(self.end, device)
+    }
+
+    /// What was followed until the last network.
+    pub(crate) fn followed(&self) -> &[EnergyEpoch] {
+        let n = self.curve.iter().take_while(|point| point.update <= self.end).count();
+        &self.curve[..n]
     }
 }
 
 /// Trains an energy beside `autoencoder`, or takes the one that this command has trained already; see
 /// [`training::train`]. `stage` names the loop; `autoencoder_name` is what determines the autoencoder.
+///
+/// A training that the [rule](vaebm::train::DivergenceRule) stops leaves its last healthy network, and the
+/// report says so.
 ///
 /// # Errors
 /// [`Error::Diverged`] if a chain or a loss is no number: the last saved state stays.
@@ -263,8 +289,8 @@ pub(crate) fn train_energy(
     let decoder = autoencoder.decoder()?;
     let state = EnergyState::new(&recipe.train, &decoder.noise_shapes())?;
     let model = EnergyModel::new(recipe.model(), seed.child("model"), &request.device)?;
-    let sums = Sums::default();
-    let mut learner = Energy { digits, decoder, recipe, seed, model, state, sums };
+    let (sums, guard) = (Sums::default(), Guard::default());
+    let mut learner = Energy { digits, decoder, recipe, seed, model, state, sums, guard };
     let every = recipe.follow_every.clamp(1, recipe.updates.max(1));
     let batch_size = recipe.train.batch_size;
     let plan = Plan {
@@ -277,16 +303,22 @@ pub(crate) fn train_energy(
         weight_average: 0.0,
         order: seed.child("unused"),
     };
-    let Finished { dir, curve, seconds, updates } =
-        training::train(run, stage, name, &plan, &mut learner)?;
+    let (Finished { dir, curve, seconds, updates }, stopped) =
+        stopping::train(run, stage, name, &plan, &mut learner)?;
+    let mut end = updates;
+    if let Some(stopped) = stopped {
+        end = stopped.healthy;
+        learner.model.save(&kept(&dir, end))?;
+        run.paragraph(stopped.sentence());
+    }
     let keep = recipe.keep_every.max(1);
     let mut kept: Vec<usize> = curve
         .iter()
-        .filter(|point| point.epoch.is_multiple_of(keep))
+        .filter(|point| point.epoch.is_multiple_of(keep) && point.update <= end)
         .map(|point| point.update)
         .collect();
-    if kept.last() != Some(&updates) {
-        kept.push(updates);
+    if kept.last() != Some(&end) {
+        kept.push(end);
     }
-    Ok(TrainedEnergy { dir, curve, kept, seconds, updates })
+    Ok(TrainedEnergy { dir, curve, kept, seconds, updates, end })
 }

@@ -179,7 +179,7 @@ fn fit(
     // Numbers are of the file.
     let model = VaebmModel::load(&dir, &run.request.device)?;
     let drawn = samples(run, settings, &model, model.config().chains)?;
-    checks(run, name, &trained.curve, &drawn.health);
+    checks(run, name, trained.followed(), &drawn.health);
     let each = trained.seconds / trained.updates.max(1) as f64;
     let metric = Metric::new(format!("seconds_per_update_{name}"), each, "s");
     run.metric(metric.n(trained.updates));

@@ -8,6 +8,7 @@ pub(crate) mod health;
 mod mnist;
 pub(crate) mod samples;
 pub(crate) mod settings;
+mod stopping;
 pub(crate) mod stored;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,8 @@ pub(super) fn run(run: &mut Run<'_>, set: Photographs) -> Result<()> {
     let second = settings.second();
     let energy = train_energy(run, &images, (base.0, &base.1), &second, "train-energy")?;
     run.paragraph(took(energy.updates, energy.seconds));
+    let taken = Metric::new("energy_updates", energy.end as f64, "updates");
+    run.metric(taken.setting("planned", settings.updates));
     curves(run, "vaebm", &energy.curve)?;
     let train = &settings.energy_training;
     let network = energy.last(&run.request.device)?;
@@ -52,7 +54,7 @@ pub(super) fn run(run: &mut Run<'_>, set: Photographs) -> Result<()> {
     let [alone, product] = samples(run, &settings, &images, &model)?;
     chains(run, &settings, &model)?;
     health(run, &settings, [&alone, &product]);
-    checks(run, "vaebm", &energy.curve, &product.health);
+    checks(run, "vaebm", energy.followed(), &product.health);
     Ok(())
 }
 

@@ -120,7 +120,7 @@ fn run(run: &mut Run<'_>) -> Result<()> {
     let plain = means(&decoder, settings.samples, seed, run.observer()?)?;
     let chains = model.config().chains;
     let drawn = draw(&model, settings.samples, chains, seed, run.observer()?)?;
-    checks(run, "vaebm", &trained.curve, &drawn.health);
+    checks(run, "vaebm", trained.followed(), &drawn.health);
     let fall = drawn.health.energy_start - drawn.health.energy_end;
     run.metric(Metric::new("energy_fall", fall, "nats"));
     run.metric(Metric::new("drift_to_noise", drawn.health.drift_to_noise, ""));
