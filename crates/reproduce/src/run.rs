@@ -245,6 +245,9 @@ impl Run<'_> {
             report
                 .paragraph("A smoke run: it shows that the path works; its numbers mean nothing.");
         }
+        if self.request.device_name != "cpu" {
+            report.paragraph(format!("Computed on {}.", self.request.device_name));
+        }
         report.results(&results);
         for block in self.blocks {
             match block {
@@ -261,5 +264,37 @@ impl Run<'_> {
         // Last: results.json says that everything else is there.
         results.save(&self.dir.results())?;
         Ok(results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::request;
+
+    #[test]
+    fn a_report_names_the_device_and_a_smoke_run() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let paper = Paper { id: "none", citation: "nobody", experiments: &[] };
+        let experiment = Experiment {
+            id: "nothing",
+            anchor: "nowhere",
+            title: "Nothing",
+            headline: false,
+            data: "none",
+            time: ["1 s", "1 s", "1 s"],
+            settings: |_| Ok(toml::Table::new()),
+            ready: |_| Ok(()),
+            run: |_| Ok(()),
+        };
+        for (name, words) in [("cpu", ""), ("cuda:0, tf32 products", "Computed on cuda:0, tf32")] {
+            let request = Request { device_name: name.into(), ..request(Scale::Smoke, &[]) };
+            let out = temp.path().join(&name[..3]);
+            execute(&request, &paper, &experiment, &out)?;
+            let report = std::fs::read_to_string(out.join("report.md")).unwrap();
+            assert!(report.contains(words) && report.contains("A smoke run"), "{report}");
+            assert_eq!(report.contains("Computed on"), !words.is_empty());
+        }
+        Ok(())
     }
 }
